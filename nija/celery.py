@@ -1,0 +1,74 @@
+"""The Celery app: queues, routes and the whole beat timetable."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nija.settings")
+
+#: Which process consumes a queue is written in `nija.processes`; exits have a worker of their own, so an entry never delays one.
+QUEUES = ("planning", "default", "entries", "background", "exits")
+
+ROUTES = {
+    "trading.tasks.run_due_cycle": "planning",
+    "trading.tasks.watch_master_levels": "planning",
+    "copytrade.tasks.claim_signals": "planning",
+    "copytrade.tasks.sweep_entries": "planning",
+    "copytrade.tasks.plan_exits": "planning",
+    "trading.tasks.emit_due_signals": "planning",
+    "trading.tasks.refresh_instruments": "default",
+    "trading.tasks.refresh_prices": "default",
+    "trading.tasks.measure_venue_clock": "default",
+    "trading.tasks.record_equity": "default",
+    "trading.tasks.send_entries": "entries",
+    "copytrade.tasks.execute_entries": "entries",
+    "trading.tasks.check_credential": "background",
+    "trading.tasks.check_credentials_daily": "background",
+    "trading.tasks.refresh_balances": "background",
+    "trading.tasks.book_orders": "background",
+    "trading.tasks.refresh_fees": "background",
+    "trading.tasks.send_exits": "exits",
+    "trading.tasks.resolve_unknown": "exits",
+    "trading.tasks.cancel_entries": "exits",
+}
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    # A tick that waited longer than its period is worthless: the next one does the same work.
+    return {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 1.0)}}
+
+
+BEAT = {
+    name.rsplit(".", 1)[1]: _every(seconds, name)
+    for seconds, name in (
+        (1.0, "trading.tasks.run_due_cycle"),
+        (1.0, "trading.tasks.emit_due_signals"),
+        (1.0, "trading.tasks.send_entries"),
+        (1.0, "trading.tasks.send_exits"),
+        (1.0, "trading.tasks.resolve_unknown"),
+        (1.0, "trading.tasks.book_orders"),
+        (1.0, "copytrade.tasks.claim_signals"),
+        (1.0, "copytrade.tasks.sweep_entries"),
+        (1.0, "copytrade.tasks.plan_exits"),
+        (2.0, "trading.tasks.refresh_prices"),
+        (2.0, "trading.tasks.watch_master_levels"),
+        (5.0, "trading.tasks.refresh_balances"),
+        (10.0, "trading.tasks.measure_venue_clock"),
+        (30.0, "trading.tasks.record_equity"),
+        (300.0, "trading.tasks.refresh_instruments"),
+        (3600.0, "trading.tasks.refresh_fees"),
+        (3600.0, "trading.tasks.check_credentials_daily"),
+    )
+}
+
+app = Celery("nija")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_queues = [Queue(name) for name in QUEUES]
+app.conf.task_default_queue = "default"
+app.conf.task_routes = {task: {"queue": queue} for task, queue in ROUTES.items()}
+app.conf.beat_schedule = BEAT
+app.autodiscover_tasks(["trading", "copytrade"])
