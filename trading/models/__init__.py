@@ -1,0 +1,42 @@
+from trading.models.account import Account, Control, Lane, Role, Venue
+from trading.models.book import (
+    Adjustment,
+    AdjustmentKind,
+    AssetBalance,
+    Execution,
+    Position,
+    Signal,
+    SignalKind,
+)
+from trading.models.history import EquityPoint, Event, EventKind
+from trading.models.market import Instrument, MarketPrice
+from trading.models.master import Candidate, EntryPlan, Levels, Schedule, StrategyCycle
+from trading.models.order import Order, OrderKind, OrderOrigin
+
+__all__ = [
+    "Account",
+    "Adjustment",
+    "AdjustmentKind",
+    "AssetBalance",
+    "Candidate",
+    "Control",
+    "EntryPlan",
+    "EquityPoint",
+    "Event",
+    "EventKind",
+    "Execution",
+    "Instrument",
+    "Lane",
+    "Levels",
+    "MarketPrice",
+    "Order",
+    "OrderKind",
+    "OrderOrigin",
+    "Position",
+    "Role",
+    "Schedule",
+    "Signal",
+    "SignalKind",
+    "StrategyCycle",
+    "Venue",
+]
