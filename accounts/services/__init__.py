@@ -1,0 +1,1 @@
+"""Changes to users, their settings and their keys."""
