@@ -8,6 +8,7 @@ exchange amounts is rounded by accident; rounding happens in `trading.domain.ins
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import Self, overload
@@ -54,7 +55,7 @@ class _Amount:
     def _same(self, other: object) -> Decimal:
         if type(other) is not type(self):
             raise TypeError(f"{type(self).__name__} does not mix with {type(other).__name__}")
-        return other.value  # type: ignore[attr-defined,no-any-return]
+        return other.value
 
     def __add__(self, other: Self) -> Self:
         return type(self)(CONTEXT.add(self.value, self._same(other)))
@@ -143,11 +144,12 @@ class Money(_Amount):
     @overload
     def __truediv__(self, other: Ratio) -> Money: ...
     def __truediv__(self, other: Money | Price | Quantity | Ratio) -> Ratio | Quantity | Price | Money:
+        kinds: dict[type, Callable[[Decimal], Ratio | Quantity | Price | Money]]
         kinds = {Money: Ratio, Price: Quantity, Quantity: Price, Ratio: Money}
         kind = kinds.get(type(other))
         if kind is None:
             raise TypeError(f"Money is not divided by {type(other).__name__}")
-        return kind(CONTEXT.divide(self.value, other.value))  # type: ignore[no-any-return]
+        return kind(CONTEXT.divide(self.value, other.value))
 
 
 @dataclass(frozen=True, slots=True, order=False)
