@@ -1,0 +1,64 @@
+"""What every test may ask for: a Redis-compatible server, paper exchanges, a browser, the real set of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.settings import SCRATCH_DIR
+from tests.support import browser, network, redis_server
+from tests.support.paper import PaperExchange
+
+
+@pytest.fixture(scope="session", autouse=True)
+def this_machine_only() -> Iterator[None]:
+    with network.this_machine_only():
+        yield
+
+
+@pytest.fixture(scope="session")
+def _redis_client() -> Iterator[redis.Redis]:
+    with redis_server.running(SCRATCH_DIR / "redis.sock") as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(request: pytest.FixtureRequest) -> None:
+    """Tests that touch the database find an empty Redis: sessions, rate limits and queues are of no other test."""
+    if request.node.get_closest_marker("django_db") or {"db", "transactional_db", "redis_url"} & set(
+        request.fixturenames
+    ):
+        request.getfixturevalue("_redis_client").flushall()
+
+
+@pytest.fixture
+def redis_url(_redis_client: redis.Redis) -> str:
+    """Address of this test process's own server, empty at the start of the test."""
+    return f"unix://{SCRATCH_DIR}/redis.sock"
+
+
+@pytest.fixture
+def paper_exchange(tmp_path: Path) -> Iterator[Callable[..., PaperExchange]]:
+    """Starts paper exchanges over HTTP: `paper_exchange()` or `paper_exchange(market="...")`; all end with the test."""
+    started: list[PaperExchange] = []
+
+    def start(**options: str) -> PaperExchange:
+        exchange = PaperExchange.start(directory=tmp_path / f"paper-{len(started)}", options=options)
+        started.append(exchange)
+        return exchange
+
+    yield start
+    for exchange in started:
+        exchange.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """An executable Chromium; `make test` provides one on any machine."""
+    path = browser.find()
+    if path is None:
+        pytest.fail("No Chromium found; `make test` provides one, a bare pytest needs it installed.")
+    return path

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nija import environment
+
+
+def _write_runtime(directory: Path, **variables: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / environment.RUNTIME_FILE).write_text(json.dumps({"environment": variables}))
+
+
+@pytest.fixture
+def running_demo(tmp_path: Path) -> Iterator[Path]:
+    demo = tmp_path / ".nija" / "demo"
+    _write_runtime(demo, DATABASE_URL="sqlite:////demo", PORT="8123")
+    with (demo / environment.LOCK_FILE).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield demo
+
+
+def test_a_second_shell_finds_the_running_demo_and_says_so(
+    running_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variables: dict[str, str] = {}
+    assert environment.adopt_running(variables, base_dir=tmp_path) == running_demo
+    assert variables == {"DATABASE_URL": "sqlite:////demo", "PORT": "8123", "NIJA_DATA_DIR": str(running_demo)}
+    assert str(running_demo) in capsys.readouterr().err
+
+
+def test_a_stopped_demo_is_not_adopted(tmp_path: Path) -> None:
+    _write_runtime(tmp_path / ".nija" / "demo", PORT="8123")
+    variables: dict[str, str] = {}
+    assert environment.adopt_running(variables, base_dir=tmp_path) is None
+    assert variables == {}
+
+
+def test_what_is_set_wins_over_the_running_system(running_demo: Path, tmp_path: Path) -> None:
+    variables = {"PORT": "9000"}
+    environment.adopt_running(variables, base_dir=tmp_path)
+    assert variables["PORT"] == "9000"
+
+
+def test_a_complete_environment_asks_no_data_directory(running_demo: Path, tmp_path: Path) -> None:
+    variables = {"SECRET_KEY": "s", "DATABASE_URL": "d", "REDIS_URL": "r"}
+    assert environment.adopt_running(variables, base_dir=tmp_path) is None
+    assert set(variables) == {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"}
+
+
+def test_a_named_data_directory_is_the_only_one_asked(running_demo: Path, tmp_path: Path) -> None:
+    variables = {"NIJA_DATA_DIR": str(tmp_path / "elsewhere")}
+    assert environment.adopt_running(variables, base_dir=tmp_path) is None
+    assert variables == {"NIJA_DATA_DIR": str(tmp_path / "elsewhere")}
