@@ -38,7 +38,8 @@ class Migration(migrations.Migration):
             name='Credential',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('venue', models.CharField(max_length=255)),
+                ('venue', models.CharField(max_length=200)),
+                ('role', models.CharField(default='follower', help_text='What the account becomes: follower or master', max_length=8)),
                 ('version', models.PositiveIntegerField()),
                 ('status', models.CharField(choices=[('pending', 'Being checked'), ('active', 'Active'), ('replaced', 'Replaced'), ('disconnected', 'Disconnected')], default='pending', max_length=12)),
                 ('fingerprint', models.CharField(max_length=64)),
@@ -98,6 +99,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='credential',
             constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'active', 'replaced', 'disconnected'])), name='credential_status_known'),
+        ),
+        migrations.AddConstraint(
+            model_name='credential',
+            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['follower', 'master'])), name='credential_role_known'),
         ),
         migrations.AddConstraint(
             model_name='credential',

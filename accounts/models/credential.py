@@ -24,7 +24,8 @@ class Credential(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="credentials")
-    venue = models.CharField(max_length=255)
+    venue = models.CharField(max_length=200)
+    role = models.CharField(max_length=8, default="follower", help_text="What the account becomes: follower or master")
     version = models.PositiveIntegerField()
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.PENDING)
     fingerprint = models.CharField(max_length=64)
@@ -43,6 +44,7 @@ class Credential(models.Model):
                 condition=Q(status__in=["pending", "active", "replaced", "disconnected"]),
                 name="credential_status_known",
             ),
+            models.CheckConstraint(condition=Q(role__in=["follower", "master"]), name="credential_role_known"),
             models.UniqueConstraint(fields=["user", "version"], name="credential_version_once"),
             models.UniqueConstraint(fields=["user"], condition=Q(status="active"), name="credential_one_active"),
             models.UniqueConstraint(fields=["user"], condition=Q(status="pending"), name="credential_one_pending"),

@@ -59,10 +59,10 @@ class OpenedKey:
 
 
 @sensitive_variables("api_key", "api_secret", "plaintext")
-def submit_key(user: User, *, api_key: str, api_secret: str, now: datetime) -> Credential:
+def submit_key(user: User, *, api_key: str, api_secret: str, now: datetime, role: str = "follower") -> Credential:
     """Seal a key into a pending row, replacing an earlier pending one of this user, and open its check.
 
-    The caller rings the task that checks it, after commit. Raises KeyRefused with a sentence.
+    `role` is what the account becomes when it is new: follower, or master (operators only). The caller rings the task that checks it, after commit. Raises KeyRefused with a sentence.
     """
     api_key, api_secret = api_key.strip(), api_secret.strip()
     _check_shapes(api_key, api_secret)
@@ -82,6 +82,7 @@ def submit_key(user: User, *, api_key: str, api_secret: str, now: datetime) -> C
                 id=credential_id,
                 user=user,
                 venue=settings.KRAKEN_API_URL,
+                role=role,
                 version=version,
                 status=Credential.Status.PENDING,
                 fingerprint=fingerprint,
