@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from kombu import Queue
+
+from nija import logs, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nija.settings")
 
@@ -72,3 +74,8 @@ app.conf.task_default_queue = "default"
 app.conf.task_routes = {task: {"queue": queue} for task, queue in ROUTES.items()}
 app.conf.beat_schedule = BEAT
 app.autodiscover_tasks(["trading", "copytrade"])
+
+# Without a receiver Celery would set up logging of its own, past the redaction.
+signals.setup_logging.connect(logs.configure)
+signals.worker_ready.connect(readiness.announce)
+signals.beat_init.connect(readiness.announce)

@@ -42,7 +42,7 @@ def adopt_running(variables: MutableMapping[str, str], *, base_dir: Path) -> Pat
         if runtime is None:
             continue
         if directory == demo:
-            print(f"nija: using the running demo in {directory}", file=sys.stderr)  # noqa: T201
+            print(f"nija: using the running demo in {directory}", file=sys.stderr)
         for name, value in {**runtime, "NIJA_DATA_DIR": str(directory.absolute())}.items():
             if not variables.get(name):
                 variables[name] = value

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from nija import environment, logs
+
 try:
     # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database with two writers; the wheel carries a mended one where it exists.
     import pysqlite3
@@ -21,8 +23,7 @@ except ImportError:
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-if (BASE_DIR / ".env").is_file():
-    env.read_env(BASE_DIR / ".env")
+environment.load(BASE_DIR)
 
 NIJA_ENV = env.str("NIJA_ENV", default="production")
 if NIJA_ENV not in {"production", "development"}:
@@ -32,6 +33,8 @@ DEBUG = False
 
 NIJA_DATA_DIR = Path(env.str("NIJA_DATA_DIR", default=str(BASE_DIR / ".nija"))).absolute()
 PORT = env.int("PORT", default=8000)
+#: Which of nija.processes this is, when `manage.py up` started it.
+NIJA_PROCESS = env.str("NIJA_PROCESS", default="")
 
 DEVELOPMENT_SECRET_KEY = "development-only-not-a-secret-refused-by-production-settings"  # noqa: S105
 SECRET_KEY = env.str("SECRET_KEY", default=DEVELOPMENT_SECRET_KEY if DEVELOPMENT else "")
@@ -44,6 +47,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 KRAKEN_API_URL = env.str("KRAKEN_API_URL", default="https://api.kraken.com").rstrip("/")
 LIVE_TRADING = env.bool("LIVE_TRADING", default=False)
 VENUE_IS_LOCAL = urlsplit(KRAKEN_API_URL).hostname in {"127.0.0.1", "localhost", "::1"}
+#: What accounts, orders and a data directory belong to. The demo names it, since its own exchange may change its port.
+VENUE = env.str("NIJA_VENUE", default="") or KRAKEN_API_URL
 ORDERS_ALLOWED = VENUE_IS_LOCAL or LIVE_TRADING
 ENTRY_BLOCKING = env.bool("ENTRY_BLOCKING", default=False)
 COPY_TRADING_MODE = env.str("COPY_TRADING_MODE", default="MASTER_FOLLOW")
@@ -192,6 +197,7 @@ else:
 # Browser security.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SECURE_SSL_REDIRECT = not DEVELOPMENT
+SECURE_REDIRECT_EXEMPT = [r"^health/$"]
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEVELOPMENT
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
@@ -260,4 +266,4 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60, "socket_timeout": 10, "socket_connect_timeout": 5}
 CELERY_TIMEZONE = "UTC"
 
-LOGGING_CONFIG = None
+LOGGING = logs.CONFIGURATION

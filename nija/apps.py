@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class NijaConfig(AppConfig):
+    name = "nija"
+
+    def ready(self) -> None:
+        from nija import checks  # noqa: F401

@@ -1,0 +1,82 @@
+"""System checks: what must not be true of an installation. `manage.py check --deploy` runs them all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from accounts.services import vault_keys
+
+SECRET_KEY_CHARACTERS_MIN = 50
+KEYLESS_PROCESSES = frozenset({"web", "worker", "beat"})
+
+
+@register(Tags.security)
+def development_keys(**_options: Any) -> list[CheckMessage]:
+    """Keys that `up` generated for one machine, or that stand in this source, protect nothing in production."""
+    if settings.DEVELOPMENT:
+        return []
+    found: list[CheckMessage] = []
+    generated = _generated_secrets()
+    if settings.SECRET_KEY in {settings.DEVELOPMENT_SECRET_KEY, generated.get("SECRET_KEY")}:
+        found.append(Error("SECRET_KEY is a development key; make one for production.", id="nija.E001"))
+    if len(settings.SECRET_KEY) < SECRET_KEY_CHARACTERS_MIN:
+        found.append(Error(f"SECRET_KEY has less than {SECRET_KEY_CHARACTERS_MIN} random characters.", id="nija.E001"))
+    if settings.NIJA_VAULT_PUBLIC_KEY and generated.get("NIJA_VAULT_PUBLIC_KEY") == settings.NIJA_VAULT_PUBLIC_KEY:
+        found.append(
+            Error(
+                "The vault keys are the development ones that `manage.py up` generated.",
+                hint="Generate a pair for production and keep the private key on the execution machines only.",
+                id="nija.E002",
+            )
+        )
+    return found
+
+
+@register(Tags.security)
+def vault(**_options: Any) -> list[CheckMessage]:
+    if not settings.NIJA_VAULT_PUBLIC_KEY:
+        if settings.DEVELOPMENT:
+            # A development shell that only looks something up needs no vault.
+            return []
+        return [Error("NIJA_VAULT_PUBLIC_KEY is not set: no Kraken key can be stored.", id="nija.E003")]
+    problem = vault_keys.problem()
+    found: list[CheckMessage] = [Error(problem, id="nija.E003")] if problem else []
+    if settings.NIJA_VAULT_PRIVATE_KEY and settings.NIJA_PROCESS in KEYLESS_PROCESSES:
+        found.append(
+            Error(
+                f"The {settings.NIJA_PROCESS} process holds NIJA_VAULT_PRIVATE_KEY; only execution may.", id="nija.E004"
+            )
+        )
+    return found
+
+
+@register(Tags.database)
+def real_money(**_options: Any) -> list[CheckMessage]:
+    """Real orders need PostgreSQL and an encrypted way to the exchange."""
+    found: list[CheckMessage] = []
+    if settings.LIVE_TRADING and settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+        found.append(Error("LIVE_TRADING=true needs PostgreSQL: set DATABASE_URL.", id="nija.E005"))
+    if not settings.VENUE_IS_LOCAL and urlsplit(settings.KRAKEN_API_URL).scheme != "https":
+        found.append(Error("KRAKEN_API_URL must start with https://, since keys are used there.", id="nija.E006"))
+    return found
+
+
+@register(Tags.security, deploy=True)
+def open_hosts(**_options: Any) -> list[CheckMessage]:
+    if "*" in settings.ALLOWED_HOSTS:
+        return [Error("ALLOWED_HOSTS holds *; name the hosts that NIJA serves.", id="nija.E007")]
+    return []
+
+
+def _generated_secrets() -> dict[str, str]:
+    """What `manage.py up` keeps in this data directory; empty when it never ran here or is not ours to read."""
+    try:
+        content: dict[str, str] = json.loads((settings.NIJA_DATA_DIR / "secrets.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content
