@@ -1,0 +1,1 @@
+"""Pure trading decisions: numbers in, decisions out. No Django, no I/O, no clock, no chance."""
