@@ -12,6 +12,7 @@ from trading.paper.errors import KrakenError, invalid_argument
 from trading.paper.pairs import CONTEXT, ZERO, Pair, PairBook
 
 OHLC_ROWS_MAX = 720
+_DAY_S = 86_400
 INTERVALS_MIN = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 
 
@@ -77,6 +78,14 @@ def quote_around(pair: Pair, price: Decimal, spread_bps: Decimal) -> Quote:
     return Quote(bid, max(ask, bid + pair.tick), last)
 
 
+@dataclass(frozen=True, slots=True)
+class DayRows:
+    """The market clock's last 24 hours and those of them since midnight UTC, in longer candles."""
+
+    day: list[Candle]
+    today: list[Candle]
+
+
 class Market(ABC):
     """`now` is always the exchange's wall clock in unix seconds; a market with a clock of its own ignores it."""
 
@@ -87,6 +96,7 @@ class Market(ABC):
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self.book = PairBook(pairs)
         self._pins: dict[str, Quote] = {}
+        self._days: dict[str, tuple[int, DayRows]] = {}
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -114,6 +124,19 @@ class Market(ABC):
             return self._candles(pair, OHLC_ROWS_MAX, now)
         wanted = OHLC_ROWS_MAX * interval_min // self.base_interval_min
         return aggregate(self._candles(pair, wanted, now), interval_min * 60)[-OHLC_ROWS_MAX:]
+
+    def day(self, pair: Pair, *, now: float) -> DayRows:
+        """For Ticker; computed once a minute, since it only moves slowly."""
+        market_now = self.market_time(now)
+        known = self._days.get(pair.id)
+        if known is None or known[0] != market_now // 60:
+            interval_min = max(15, self.base_interval_min)
+            rows = self.candles(pair, interval_min=interval_min, now=now)
+            day = [candle for candle in rows if candle.time >= market_now - _DAY_S]
+            today = [candle for candle in day if candle.time >= market_now - market_now % _DAY_S]
+            known = (market_now // 60, DayRows(day, today or day[-1:]))
+            self._days[pair.id] = known
+        return known[1]
 
     def market_time(self, now: float) -> int:
         """Unix seconds of the market clock."""

@@ -14,7 +14,6 @@ from trading.paper.market import Candle
 from trading.paper.pairs import ASSETS, CONTEXT, ZERO, Asset, Pair, asset_named, plain, text
 
 Params = Mapping[str, str]
-_DAY_S = 86_400
 _DEPTH_DEFAULT, _DEPTH_MAX = 100, 500
 _TRADES_MAX = 1000
 
@@ -99,11 +98,8 @@ def ticker(exchange: Exchange, params: Params) -> Any:
 def _ticker(exchange: Exchange, pair: Pair) -> dict[str, Any]:
     now = exchange.clock.now()
     quote = exchange.market.quote(pair, now=now)
-    market_now = exchange.market.market_time(now)
-    interval_min = max(15, exchange.market.base_interval_min)
-    candles = exchange.market.candles(pair, interval_min=interval_min, now=now)
-    day = [candle for candle in candles if candle.time >= market_now - _DAY_S]
-    today = [candle for candle in day if candle.time >= market_now - market_now % _DAY_S] or day[-1:]
+    rows_of = exchange.market.day(pair, now=now)
+    day, today = rows_of.day, rows_of.today
     last_volume = plain(pair.ordermin)
 
     def price(value: Decimal) -> str:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import bisect
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 from trading.paper.errors import KrakenError
 from trading.paper.market import Candle, Market, Quote, flat_candle, quote_around
 from trading.paper.pairs import Pair, pair_named
 
 
-@dataclass(frozen=True, slots=True)
 class CandleFile:
-    """One file: candles by time, oldest first. Candles without a trade are absent, as in Kraken's files."""
+    """One file, oldest candle first. Candles without a trade are absent, as in Kraken's files.
 
-    pair: Pair
-    interval_min: int
-    candles: list[Candle]
+    Rows become candles when they are first looked at: a replay uses a small part of its files.
+    """
+
+    def __init__(self, pair: Pair, interval_min: int, rows: Sequence[Sequence[str]]) -> None:
+        self.pair = pair
+        self.interval_min = interval_min
+        self._rows = rows
+        self._candles: dict[int, Candle] = {}
+        self.times = [int(row[0]) for row in rows]
+
+    def candle(self, index: int) -> Candle:
+        known = self._candles.get(index)
+        if known is None:
+            known = self._candles[index] = _candle(self.pair, self._rows[index])
+        return known
 
 
 def read_candles(path: Path) -> CandleFile:
@@ -34,23 +45,32 @@ def read_candles(path: Path) -> CandleFile:
         pair = pair_named(name)
     except KrakenError as error:
         raise ValueError(f"{path.name} is for a pair that the paper exchange does not know.") from error
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with cast(TextIO, opened) as lines:
-        try:
-            candles = [_candle(pair, row) for row in csv.reader(lines) if row]
-        except (ValueError, InvalidOperation, EOFError) as error:
-            raise ValueError(f"{path.name} holds a line that is not time,open,high,low,close,volume,trades.") from error
-    if not candles:
+    raw = path.read_bytes()
+    try:
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+        rows = [row for row in csv.reader(text.splitlines()) if row and _is_candle(row)]
+    except (ValueError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name} holds a line that is not time,open,high,low,close,volume,trades.") from error
+    if not rows:
         raise ValueError(f"{path.name} holds no candle.")
-    return CandleFile(pair, int(minutes), sorted(candles, key=lambda candle: candle.time))
+    return CandleFile(pair, int(minutes), sorted(rows, key=lambda row: int(row[0])))
+
+
+def _is_candle(row: Sequence[str]) -> bool:
+    """Raises ValueError when it is not."""
+    if len(row) != 7 or not row[0].isdigit() or not row[6].isdigit():
+        raise ValueError(row)
+    if not all(0 < float(price) < 1e12 for price in row[1:5]) or not 0 <= float(row[5]) < 1e18:
+        raise ValueError(row)
+    return True
 
 
 def _candle(pair: Pair, row: Sequence[str]) -> Candle:
     """The files have no volume-weighted price; the middle of the candle's prices stands in for it."""
-    time, open_, high, low, close, volume, trades = row
-    prices = [pair.nearest_tick(Decimal(text)) for text in (open_, high, low, close)]
-    vwap = sum(prices, Decimal(0)) / 4
-    return Candle(int(time), *prices, vwap, Decimal(volume), int(trades))
+    time, _, _, _, _, volume, trades = row
+    open_, high, low, close = (pair.nearest_tick(Decimal(price)) for price in row[1:5])
+    vwap = (open_ + high + low + close) / 4
+    return Candle(int(time), open_, high, low, close, vwap, Decimal(volume), int(trades))
 
 
 class ReplayMarket(Market):
@@ -79,10 +99,9 @@ class ReplayMarket(Market):
         self.base_interval_min = chosen[0].interval_min
         self._step_s = self.base_interval_min * 60
         self._spread_bps = spread_bps
-        self._candles_of = {file.pair.id: file.candles for file in chosen}
-        self._times_of = {file.pair.id: [candle.time for candle in file.candles] for file in chosen}
-        first = max(times[0] for times in self._times_of.values())
-        self._end = min(times[-1] for times in self._times_of.values()) + self._step_s
+        self._files = {file.pair.id: file for file in chosen}
+        first = max(file.times[0] for file in chosen)
+        self._end = min(file.times[-1] for file in chosen) + self._step_s
         wanted = first + warmup_candles * self._step_s if start_at is None else start_at
         self._now = wanted - wanted % self._step_s
         if not first + self._step_s <= self._now <= self._end:
@@ -112,8 +131,8 @@ class ReplayMarket(Market):
         return quote_around(pair, self._last_closed(pair).close, self._spread_bps)
 
     def _last_closed(self, pair: Pair) -> Candle:
-        at = bisect.bisect_right(self._times_of[pair.id], self._now - self._step_s) - 1
-        return self._candles_of[pair.id][max(0, at)]
+        file = self._files[pair.id]
+        return file.candle(max(0, bisect.bisect_right(file.times, self._now - self._step_s) - 1))
 
     def _candles(self, pair: Pair, rows: int, _now: float, /) -> list[Candle]:
         shown = self._shown.get((pair.id, rows, self._now))
@@ -123,13 +142,13 @@ class ReplayMarket(Market):
         return shown
 
     def _rows(self, pair: Pair, rows: int) -> list[Candle]:
-        times, candles = self._times_of[pair.id], self._candles_of[pair.id]
-        start = max(times[0], self._now - (rows - 1) * self._step_s)
-        at = bisect.bisect_right(times, start) - 1
+        file = self._files[pair.id]
+        start = max(file.times[0], self._now - (rows - 1) * self._step_s)
+        at = bisect.bisect_right(file.times, start) - 1
         filled: list[Candle] = []
         for moment in range(start, self._now, self._step_s):
-            if at + 1 < len(times) and times[at + 1] == moment:
+            if at + 1 < len(file.times) and file.times[at + 1] == moment:
                 at += 1
-            candle = candles[at]
+            candle = file.candle(at)
             filled.append(candle if candle.time == moment else flat_candle(moment, candle.close))
         return [*filled, flat_candle(self._now, self._last_closed(pair).close)]

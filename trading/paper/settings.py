@@ -11,6 +11,8 @@ from trading.paper.limits import TIERS, RateLimits
 from trading.paper.market import Market, PinnedMarket
 from trading.paper.matching import Fees
 from trading.paper.pairs import PAIRS
+from trading.paper.replay import ReplayMarket, read_candles
+from trading.paper.synthetic import SyntheticMarket
 
 MARKETS = ("demo", "replay", "pinned")
 RATE_TIERS = ("none", *TIERS)
@@ -41,8 +43,6 @@ class PaperSettings:
         if self.market == "pinned":
             return PinnedMarket(PAIRS.values(), spread_bps=self.spread_bps)
         if self.market == "replay":
-            from trading.paper.replay import ReplayMarket, read_candles
-
             files = [read_candles(path) for path in self.candles]
             return ReplayMarket(
                 files,
@@ -51,6 +51,4 @@ class PaperSettings:
                 start_at=self.start_at,
                 spread_bps=self.spread_bps,
             )
-        from trading.paper.synthetic import SyntheticMarket
-
         return SyntheticMarket(seed=self.seed, started_at=int(time.time()), spread_bps=self.spread_bps)
