@@ -7,6 +7,11 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nija.settings")
+    if sys.argv[1:2] == ["up"]:
+        # It decides the environment that settings are read from, so it comes before them.
+        from nija import launch
+
+        sys.exit(launch.main(sys.argv[2:]))
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -21,9 +21,14 @@ DECIDED_BY = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL")
 
 def load(base_dir: Path) -> None:
     """Adds .env and then the running system's environment to os.environ; what is already set always wins."""
+    read_dotenv(base_dir)
+    if not os.environ.get("NIJA_PROCESS"):
+        adopt_running(os.environ, base_dir=base_dir)
+
+
+def read_dotenv(base_dir: Path) -> None:
     if (base_dir / ".env").is_file():
         environ.Env.read_env(str(base_dir / ".env"))
-    adopt_running(os.environ, base_dir=base_dir)
 
 
 def adopt_running(variables: MutableMapping[str, str], *, base_dir: Path) -> Path | None:

@@ -96,7 +96,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "nija.static_files.StaticFiles",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -125,8 +125,10 @@ TEMPLATES = [
 ]
 
 # Database: PostgreSQL in production, embedded SQLite elsewhere. IMMEDIATE serialises writers; FULL keeps an order intent over a power loss.
-_SQLITE_URL = f"sqlite:///{NIJA_DATA_DIR / 'nija.sqlite3'}"
-DATABASES = {"default": env.db_url_config(env.str("DATABASE_URL", default="") or _SQLITE_URL)}
+_DATABASE_URL = env.str("DATABASE_URL", default="")
+# No URL for our own file: its path may hold any sign.
+_EMBEDDED = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(NIJA_DATA_DIR / "nija.sqlite3")}
+DATABASES = {"default": env.db_url_config(_DATABASE_URL) if _DATABASE_URL else _EMBEDDED}
 ATOMIC_REQUESTS = False
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
@@ -141,7 +143,7 @@ else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+REDIS_URL = env.str("REDIS_URL", default="") or "redis://127.0.0.1:6379/0"
 _SOCKET = REDIS_URL.startswith(("unix://", "redis+socket://"))
 _SOCKET_PATH = urlsplit(REDIS_URL).path
 CELERY_BROKER_URL = f"redis+socket://{_SOCKET_PATH}?virtual_host=0" if _SOCKET else REDIS_URL
