@@ -245,16 +245,18 @@ class PrivateClient:
     def _post(self, endpoint: Endpoint, params: Sequence[tuple[str, str]] = (), *, nonce: int) -> Mapping[str, Any]:
         _require(0 < nonce <= NONCE_MAX, "a nonce of 64 bits")
         body = urlencode([("nonce", str(nonce)), *params]).encode("ascii")
-        signature = sign(endpoint.path, nonce=str(nonce), body=body, secret=self._credentials.secret)
-        headers = MaskedHeaders(
+        headers = self._signed(endpoint.path, nonce=str(nonce), body=body)
+        answer = self._transport.post(endpoint.path, body, headers, timeout_s=PRIVATE_TIMEOUT_S)
+        return wire.result(answer, order=endpoint.order)
+
+    def _signed(self, path: str, *, nonce: str, body: bytes) -> MaskedHeaders:
+        return MaskedHeaders(
             {
                 "API-Key": self._credentials.key,
-                "API-Sign": signature,
+                "API-Sign": sign(path, nonce=nonce, body=body, secret=self._credentials.secret),
                 "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
             }
         )
-        answer = self._transport.post(endpoint.path, body, headers, timeout_s=PRIVATE_TIMEOUT_S)
-        return wire.result(answer, order=endpoint.order)
 
 
 def rfc3339(at: datetime) -> str:

@@ -56,7 +56,9 @@ def test_a_clock_that_went_back_takes_nothing_away() -> None:
 
 
 @given(POINTS, TIERS, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_waiting_in_two_parts_equals_waiting_at_once(points: Decimal, tier: Tier, first_us: int, second_us: int) -> None:
+def test_waiting_in_two_parts_equals_waiting_at_once(
+    points: Decimal, tier: Tier, first_us: int, second_us: int
+) -> None:
     budget = Budget(points=points, at=NOW)
     middle = NOW + timedelta(microseconds=first_us)
     end = middle + timedelta(microseconds=second_us)
