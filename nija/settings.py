@@ -71,6 +71,8 @@ DOORBELLS = {
     "signal": "copytrade.tasks.claim_signals",
     "executions": "copytrade.tasks.plan_exits",
 }
+# Whom `accounts` asks how many managed positions a user has open, likewise without an import.
+OPEN_POSITIONS = "trading.services.intake.open_positions"
 
 INSTALLED_APPS = [
     "nija",
