@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -14,6 +17,28 @@ MAX_RISK_CEILING = Decimal("0.10")
 OPEN_POSITIONS_MAX = 50
 SLIPPAGE_MAX = Decimal("0.05")
 SMALLEST = Decimal("0.000001")
+CENT = Decimal("0.01")
+DOLLARS_MAX = Decimal(10) ** 12
+SYMBOLS_MAX = 500
+SYMBOL = re.compile(r"[A-Z0-9.]{1,16}-USD")
+
+_MULTIPLIER = "The multiplier is more than 0 and at most 10."
+_MAX_RISK = "The risk per trade is more than 0 % and at most 10 % of your equity."
+_ALLOCATION = "The allocation is at least 1 cent; leave it empty to let copying use the whole balance."
+_POSITIONS = "Open positions are limited to a number from 1 to 50."
+_DAILY_LOSS = "The daily loss limit is at least 1 cent; leave it empty for no limit."
+_DRAWDOWN = "The drawdown limit is more than 0 % and less than 100 %; leave it empty for no limit."
+_SLIPPAGE = "Slippage is from 0 % to 5 %."
+
+
+def validate_symbols(value: Any) -> None:
+    if not isinstance(value, list) or len(value) > SYMBOLS_MAX:
+        raise ValidationError(f"This is a list of at most {SYMBOLS_MAX} symbols such as BEAM-USD.")
+    wrong = [item for item in value if not isinstance(item, str) or not SYMBOL.fullmatch(item)]
+    if wrong:
+        raise ValidationError(f"“{str(wrong[0])[:40]}” is not a symbol; one looks like BEAM-USD.")
+    if len(set(value)) != len(value):
+        raise ValidationError("A symbol is listed twice.")
 
 
 class CopyState(models.TextChoices):
@@ -35,37 +60,45 @@ class RiskSettings(models.Model):
         max_digits=12,
         decimal_places=6,
         default=Decimal(1),
-        validators=[MinValueValidator(SMALLEST), MaxValueValidator(MULTIPLIER_MAX)],
+        validators=[MinValueValidator(SMALLEST, _MULTIPLIER), MaxValueValidator(MULTIPLIER_MAX, _MULTIPLIER)],
     )
     max_risk = models.DecimalField(
         max_digits=8,
         decimal_places=6,
         default=MAX_RISK_CEILING,
-        validators=[MinValueValidator(SMALLEST), MaxValueValidator(MAX_RISK_CEILING)],
+        validators=[MinValueValidator(SMALLEST, _MAX_RISK), MaxValueValidator(MAX_RISK_CEILING, _MAX_RISK)],
     )
     allocation = models.DecimalField(
-        max_digits=24, decimal_places=8, null=True, blank=True, validators=[MinValueValidator(Decimal("0.01"))]
+        max_digits=24,
+        decimal_places=8,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(CENT, _ALLOCATION), MaxValueValidator(DOLLARS_MAX)],
     )
     max_open_positions = models.PositiveSmallIntegerField(
-        default=8, validators=[MinValueValidator(1), MaxValueValidator(OPEN_POSITIONS_MAX)]
+        default=8, validators=[MinValueValidator(1, _POSITIONS), MaxValueValidator(OPEN_POSITIONS_MAX, _POSITIONS)]
     )
-    allowed_symbols = models.JSONField(default=list, blank=True)
-    denied_symbols = models.JSONField(default=list, blank=True)
+    allowed_symbols = models.JSONField(default=list, blank=True, validators=[validate_symbols])
+    denied_symbols = models.JSONField(default=list, blank=True, validators=[validate_symbols])
     max_daily_loss = models.DecimalField(
-        max_digits=24, decimal_places=8, null=True, blank=True, validators=[MinValueValidator(Decimal("0.01"))]
+        max_digits=24,
+        decimal_places=8,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(CENT, _DAILY_LOSS), MaxValueValidator(DOLLARS_MAX)],
     )
     max_drawdown = models.DecimalField(
         max_digits=8,
         decimal_places=6,
         null=True,
         blank=True,
-        validators=[MinValueValidator(SMALLEST), MaxValueValidator(Decimal("0.999999"))],
+        validators=[MinValueValidator(SMALLEST, _DRAWDOWN), MaxValueValidator(Decimal("0.999999"), _DRAWDOWN)],
     )
     max_slippage = models.DecimalField(
         max_digits=8,
         decimal_places=6,
         default=Decimal("0.005"),
-        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(SLIPPAGE_MAX)],
+        validators=[MinValueValidator(Decimal(0), _SLIPPAGE), MaxValueValidator(SLIPPAGE_MAX, _SLIPPAGE)],
     )
     stopped_at = models.DateTimeField(null=True, blank=True)
     stop_reason = models.TextField(blank=True, default="")

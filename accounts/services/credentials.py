@@ -62,7 +62,8 @@ class OpenedKey:
 def submit_key(user: User, *, api_key: str, api_secret: str, now: datetime, role: str = "follower") -> Credential:
     """Seal a key into a pending row, replacing an earlier pending one of this user, and open its check.
 
-    `role` is what the account becomes when it is new: follower, or master (operators only). The caller rings the task that checks it, after commit. Raises KeyRefused with a sentence.
+    `role` is what the account becomes when it is new: follower, or master (operators only). The caller rings the task that
+    checks it, after commit. Raises KeyRefused with a sentence.
     """
     api_key, api_secret = api_key.strip(), api_secret.strip()
     _check_shapes(api_key, api_secret)
@@ -81,7 +82,7 @@ def submit_key(user: User, *, api_key: str, api_secret: str, now: datetime, role
             credential = Credential.objects.create(
                 id=credential_id,
                 user=user,
-                venue=settings.KRAKEN_API_URL,
+                venue=settings.VENUE,
                 role=role,
                 version=version,
                 status=Credential.Status.PENDING,
@@ -182,6 +183,15 @@ def disconnect(user: User) -> bool:
         KeyCheck.objects.filter(user=user, finished_at__isnull=True).delete()
         active = Credential.objects.filter(user=user, status=Credential.Status.ACTIVE)
         return active.update(status=Credential.Status.DISCONNECTED, sealed=b"") == 1
+
+
+def withdraw(credential_id: uuid.UUID) -> bool:
+    """Forget a key that still waits for its verdict. False when the verdict came first."""
+    with transaction.atomic():
+        deleted, _ = Credential.objects.filter(pk=credential_id, status=Credential.Status.PENDING).delete()
+        if deleted:
+            KeyCheck.objects.filter(credential_id=credential_id, finished_at__isnull=True).delete()
+        return bool(deleted)
 
 
 def purge_expired(*, now: datetime) -> int:

@@ -57,7 +57,7 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Tr
     credential = credentials.claim_check(credential_id, now=now)
     if credential is None:
         return
-    if credential.venue != settings.KRAKEN_API_URL:
+    if credential.venue != settings.VENUE:
         _refuse(credential, "This key was submitted for another exchange than this installation talks to.", now=now)
         return
     nonce = next_nonce(previous=_last_nonce(credential.fingerprint), clock_ns=clock.ns())
@@ -123,14 +123,19 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
 
 def recheck_all(*, ask: Callable[[uuid.UUID], ApiKeyInfo], clock: Clock) -> int:
     """The daily look at every active key of this exchange. Returns how many may open nothing new."""
-    active = Credential.objects.filter(status=Credential.Status.ACTIVE, venue=settings.KRAKEN_API_URL).order_by("pk")
+    active = Credential.objects.filter(status=Credential.Status.ACTIVE, venue=settings.VENUE).order_by("pk")
     reasons = [recheck(pk, ask=ask, clock=clock) for pk in active.values_list("pk", flat=True)[:RECHECK_MAX]]
     return sum(1 for reason in reasons if reason)
 
 
+def open_positions(user: User) -> int:
+    """How many managed positions the user's account has open (named in settings for `accounts` to ask)."""
+    return Position.objects.filter(account__user=user, is_open=True).count()
+
+
 def disconnect_refusal(user: User) -> str:
     """Why the key must stay for now, in a sentence; empty when it may go."""
-    open_count = Position.objects.filter(account__user=user, is_open=True).count()
+    open_count = open_positions(user)
     if open_count:
         noun = "position is" if open_count == 1 else "positions are"
         return (

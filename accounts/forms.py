@@ -1,0 +1,114 @@
+"""The risk settings as people fill them in: per cent instead of ratios, symbols as a line of text."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from accounts.models import RiskSettings
+from accounts.models.risk import CopyState
+
+_PERCENT = Decimal(100)
+_PERCENT_FIELDS = ("max_risk", "max_drawdown", "max_slippage")
+_SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
+_SEPARATORS = re.compile(r"[\s,;]+")
+
+
+def _amount(label: str, help_text: str, *, required: bool = True) -> forms.DecimalField:
+    widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"})
+    messages = {"invalid": "Write a number, with a point for the decimals.", "required": "This needs a number."}
+    return forms.DecimalField(
+        label=label, help_text=help_text, required=required, widget=widget, error_messages=messages
+    )
+
+
+class RiskForm(forms.Form):
+    state = forms.ChoiceField(
+        label="Copying",
+        choices=[
+            (CopyState.ACTIVE, "Active: entries and exits are copied"),
+            (
+                CopyState.CLOSE_ONLY,
+                "Close only: nothing new is bought, open positions are still closed with the master",
+            ),
+            (CopyState.OFF, "Off: nothing is copied (possible once no copied position is open)"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    multiplier = _amount(
+        "Multiplier",
+        "How large your trades are compared with the master's, in proportion to equity. 1 copies the master's share of "
+        "equity, 0.5 half of it. From just above 0 to 10.",
+    )
+    max_risk = _amount(
+        "Risk per trade, %",
+        "One entry never uses more than this share of your equity. At most 10 %. Exits are never limited by it.",
+    )
+    allocation = _amount(
+        "Allocation, US dollars",
+        "Copying counts at most this much as your equity. Leave it empty to let it use your whole dollar balance.",
+        required=False,
+    )
+    max_open_positions = forms.IntegerField(
+        label="Open positions",
+        help_text="While this many copied positions are open, further entries are skipped. From 1 to 50.",
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+        error_messages={"invalid": "Write a whole number.", "required": "This needs a number."},
+    )
+    max_slippage = _amount(
+        "Slippage, %",
+        "Entries are sent with a limit this far above the price the master got; above it they are not filled. From 0 to 5 %.",
+    )
+    max_daily_loss = _amount(
+        "Daily loss limit, US dollars",
+        "When copied positions lose this much in a day, fees included, nothing new is bought until the next day (UTC). "
+        "Empty for no limit.",
+        required=False,
+    )
+    max_drawdown = _amount(
+        "Drawdown limit, %",
+        "When copied profit falls this far below its highest point, measured against your equity, nothing new is bought "
+        "until you resume. Empty for no limit.",
+        required=False,
+    )
+    allowed_symbols = forms.CharField(
+        label="Only these symbols",
+        help_text="Such as BTC-USD, ETH-USD. Empty copies every symbol that is not denied below.",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+    )
+    denied_symbols = forms.CharField(
+        label="Never these symbols",
+        help_text="Entries in these are skipped. What is already open is still closed.",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+    )
+
+    @classmethod
+    def of(cls, risk: RiskSettings) -> RiskForm:
+        initial: dict[str, Any] = {name: getattr(risk, name) for name in cls.base_fields}
+        for name in _PERCENT_FIELDS:
+            initial[name] = None if initial[name] is None else initial[name] * _PERCENT
+        for name, value in initial.items():
+            if isinstance(value, Decimal):
+                initial[name] = _short(value)
+        for name in _SYMBOL_FIELDS:
+            initial[name] = ", ".join(initial[name])
+        return cls(initial=initial)
+
+    def changes(self) -> dict[str, Any]:
+        """What the form says, as the service takes it. Call on a valid form."""
+        found = dict(self.cleaned_data)
+        for name in _PERCENT_FIELDS:
+            found[name] = None if found[name] is None else found[name] / _PERCENT
+        for name in _SYMBOL_FIELDS:
+            found[name] = [part for part in _SEPARATORS.split(found[name]) if part]
+        return found
+
+
+def _short(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

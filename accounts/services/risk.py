@@ -1,0 +1,83 @@
+"""Changing what copying may do with a user's money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.module_loading import import_string
+
+from accounts.models import RiskSettings, User
+from accounts.models.risk import CopyState
+
+FIELDS = (
+    "state",
+    "multiplier",
+    "max_risk",
+    "allocation",
+    "max_open_positions",
+    "allowed_symbols",
+    "denied_symbols",
+    "max_daily_loss",
+    "max_drawdown",
+    "max_slippage",
+)
+_SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
+
+
+class RiskRefused(Exception):
+    """Settings that cannot be; `problems` says by field what to change."""
+
+    def __init__(self, problems: Mapping[str, list[str]]) -> None:
+        super().__init__(" ".join(sentence for sentences in problems.values() for sentence in sentences))
+        self.problems = dict(problems)
+
+
+def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
+    """Apply `changes` (fields of `FIELDS`; ratios as ratios, amounts as Decimal or text) whole or not at all.
+
+    Choosing `active` ends a close-only period that a loss limit began. Raises RiskRefused.
+    """
+    unknown = sorted(set(changes) - set(FIELDS))
+    if unknown:
+        raise RiskRefused({name: [f"There is no setting called {name[:40]}."] for name in unknown})
+    with transaction.atomic():
+        risk = RiskSettings.objects.select_for_update().get(user=user)
+        before = risk.state
+        for name, value in changes.items():
+            if isinstance(value, float):
+                raise RiskRefused({name: ["Write amounts as text, so that no digit is lost."]})
+            setattr(risk, name, _symbols(value) if name in _SYMBOL_FIELDS else value)
+        try:
+            risk.full_clean(exclude=["user"])
+        except ValidationError as error:
+            raise RiskRefused(error.message_dict) from None
+        if risk.state == CopyState.OFF and before != CopyState.OFF and open_positions(user):
+            raise RiskRefused(
+                {
+                    "state": [
+                        "Copied positions are still open. Choose close only: they are closed when the master closes his, and "
+                        "then you can switch copying off."
+                    ]
+                }
+            )
+        if risk.state == CopyState.ACTIVE and "state" in changes:
+            risk.close_only_until, risk.close_only_reason = None, ""
+        risk.save()
+    return risk
+
+
+def open_positions(user: User) -> int:
+    """How many managed positions this user has open, asked of whom `settings.OPEN_POSITIONS` names (no import upwards)."""
+    count: int = import_string(settings.OPEN_POSITIONS)(user)
+    return count
+
+
+def _symbols(value: Any) -> Any:
+    """Symbols as people type them, in capitals and once each."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return value
+    return sorted({item.strip().upper() for item in value if item.strip()})

@@ -1,0 +1,82 @@
+"""Risk settings, and the account page with its REST tokens."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts import selectors
+from accounts.forms import RiskForm
+from accounts.models import User
+from accounts.services import risk as risk_service
+from accounts.services import tokens
+
+
+def reader(request: HttpRequest) -> User:
+    """The logged-in user, typed. Views behind `login_required` only."""
+    assert isinstance(request.user, User), "the view is not behind login_required"
+    return request.user
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def risk(request: HttpRequest) -> HttpResponse:
+    user = reader(request)
+    form = RiskForm(request.POST) if request.method == "POST" else RiskForm.of(user.risk)
+    if form.is_bound and form.is_valid():
+        try:
+            risk_service.change(user, form.changes())
+        except risk_service.RiskRefused as refusal:
+            for name, sentences in refusal.problems.items():
+                for sentence in sentences:
+                    form.add_error(name if name in form.fields else None, sentence)
+        else:
+            messages.success(request, "Saved. The next entry is sized with these settings.")
+            return redirect("risk")
+    context = {"form": form, "risk": user.risk, "open_positions": risk_service.open_positions(user)}
+    return render(request, "accounts/risk.html", context, status=400 if form.errors else 200)
+
+
+@login_required
+@never_cache
+@require_safe
+def account(request: HttpRequest) -> HttpResponse:
+    return _account_page(request)
+
+
+@login_required
+@never_cache
+@require_POST
+def create_token(request: HttpRequest) -> HttpResponse:
+    """Answers with the page itself, because the token is shown once and kept nowhere."""
+    try:
+        token = tokens.create(reader(request))
+    except tokens.TooManyTokens as error:
+        messages.error(request, str(error))
+        return redirect("account")
+    return _account_page(request, new_token=token.token.reveal())
+
+
+@login_required
+@require_POST
+def revoke_token(request: HttpRequest, key: str) -> HttpResponse:
+    if not tokens.revoke(reader(request), key=key):
+        raise Http404
+    messages.success(request, f"The token {key}… works no more.")
+    return redirect("account")
+
+
+def _account_page(request: HttpRequest, *, new_token: str = "") -> HttpResponse:
+    user = reader(request)
+    context = {
+        "tokens": selectors.tokens(user),
+        "new_token": new_token,
+        "has_two_factor": selectors.has_two_factor(user),
+        "has_password": user.has_usable_password(),
+    }
+    return render(request, "accounts/account.html", context)
