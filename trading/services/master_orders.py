@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -216,6 +216,32 @@ def plan_exit(*, instrument: Instrument, fraction: Fraction, origin: OrderOrigin
         if position is None:
             raise MasterOrderRefused("no_position", f"The master manages no {instrument.symbol}.")
         return create_exit(position, fraction=fraction, origin=origin, reason=reason, now=clock.now())
+
+
+def plan_from_text(*, symbol: str, side: Side, amounts: Mapping[str, str | None], reason: str, clock: Clock) -> Order:
+    """An order by hand from what a person typed: `notional` or `quantity` to buy, `fraction` to sell.
+
+    Raises MasterOrderRefused.
+    """
+    given = {name: text for name, text in amounts.items() if text is not None}
+    origin = OrderOrigin.MANUAL
+    if side is Side.SELL:
+        if set(given) - {"fraction"}:
+            raise MasterOrderRefused("amount", "A sale takes a fraction of the position, no notional and no quantity.")
+        fraction = exit_fraction(given.get("fraction", "1"))
+        instrument = find_instrument(symbol)
+        return plan_exit(instrument=instrument, fraction=fraction, origin=origin, reason=reason, clock=clock)
+    if "fraction" in given:
+        raise MasterOrderRefused("amount", "A buy takes a notional or a quantity; only a sale takes a fraction.")
+    amount = entry_amount(notional=given.get("notional"), quantity=given.get("quantity"))
+    market.ensure_instruments(clock=clock)
+    instrument = find_instrument(symbol)
+    return plan_entry(instrument=instrument, amount=amount, origin=origin, reason=reason, clock=clock)
+
+
+def average_price(order: Order) -> Price | None:
+    """What was paid or received per unit; None when nothing was traded."""
+    return Money(order.filled_notional) / Quantity(order.filled) if order.filled else None
 
 
 def lock_position(account: Account, instrument: Instrument) -> Position | None:
