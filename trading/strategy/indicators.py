@@ -37,9 +37,8 @@ class Indicators:
     volume_average: FloatArray
     #: Volume of rising candles as a share of all volume over `volume_period` (0-1; 0.5 where nothing was traded).
     rising_volume: FloatArray
-    #: Highest high and lowest low of the `structure_period` candles before this one.
+    #: Highest high of the `structure_period` candles before this one.
     prior_high: FloatArray
-    prior_low: FloatArray
     #: Lowest low of the last half `structure_period`, this candle included, and of the half before.
     recent_low: FloatArray
     earlier_low: FloatArray
@@ -82,7 +81,6 @@ def compute(candles: Candles, *, parameters: ApexParameters) -> Indicators:
             rolling_sum(rising, p.volume_period), traded_volume, otherwise=np.full(len(candles), 0.5)
         ),
         prior_high=price(_shifted(talib.MAX(high, p.structure_period), 1)),
-        prior_low=price(_shifted(talib.MIN(low, p.structure_period), 1)),
         recent_low=price(half_low),
         earlier_low=price(_shifted(half_low, half)),
         traded=_traded(candles, p.liquidity_period),
