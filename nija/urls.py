@@ -5,10 +5,15 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from nija import health
+from nija import health, live, views
 
 urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("live/", live.live, name="live"),
+    path("", include("copytrade.urls")),
     path("health/", health.health),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "nija.views.server_error"

@@ -1,0 +1,23 @@
+"""The landing page, and what a reader sees when something went wrong."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.template import loader
+from django.views.decorators.http import require_safe
+
+from nija.context import site
+
+
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    """What NIJA is, for people who are not logged in; the others go to their dashboard."""
+    if request.user.is_authenticated:
+        return redirect("dashboard")
+    return render(request, "landing.html")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Rendered without the reader: whoever they are may be what could not be read."""
+    return HttpResponse(loader.render_to_string("500.html", site(request)), status=500)
