@@ -36,8 +36,8 @@ class Exchange:
             self.connections += 1
             self._open.append(connection)
             thread = threading.Thread(target=self._converse, args=(connection,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _converse(self, connection: socket.socket) -> None:
         with suppress(OSError):
