@@ -55,7 +55,7 @@ def vault(**_options: Any) -> list[CheckMessage]:
     return found
 
 
-@register(Tags.database)
+@register(Tags.security)
 def real_money(**_options: Any) -> list[CheckMessage]:
     """Real orders need PostgreSQL and an encrypted way to the exchange."""
     found: list[CheckMessage] = []

@@ -46,7 +46,7 @@ def adopt_running(variables: MutableMapping[str, str], *, base_dir: Path) -> Pat
         runtime = _read(directory / RUNTIME_FILE)
         if runtime is None:
             continue
-        if directory == demo:
+        if directory == demo and not named:
             print(f"nija: using the running demo in {directory}", file=sys.stderr)
         for name, value in {**runtime, "NIJA_DATA_DIR": str(directory.absolute())}.items():
             if not variables.get(name):

@@ -6,6 +6,7 @@ Runs before Django's settings are read, since it decides the environment they ar
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import secrets
@@ -110,7 +111,7 @@ def prepare(options: Options) -> Prepared:
     os.umask(0o077)
     data = DataDirectory(path.absolute())
     lock = data.lock()
-    os.environ["NIJA_DATA_DIR"] = str(data.path)
+    os.environ |= {"NIJA_DATA_DIR": str(data.path), "NIJA_PROCESS": "up"}
     _choose_venue(data, demo=options.demo)
     paper_port = data.remembered_port("paper") if options.demo else None
     if paper_port is not None:
@@ -228,6 +229,7 @@ def _migrate() -> None:
     say("bringing the database up to date")
     try:
         django.setup()
+        call_command("check", tags=["security"], stdout=io.StringIO())
         call_command("migrate", verbosity=0, interactive=False, stdout=sys.stderr)
         _refuse_foreign_database()
     except (ImproperlyConfigured, SystemCheckError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import IO
 BYTES_MAX = 2_000_000
 TAIL_LINES = 20
 LINE_BYTES_MAX = 16_384
-#: So that a child that fails a hundred times a second does not bury the address and the log-ins.
-SURFACED_LINES_MAX = 50
-_ERROR = re.compile(r"^\S+ \S+ (?:ERROR|CRITICAL) |^\[?(?:ERROR|CRITICAL)\b")
+#: One error repeated a hundred times a second must not bury the address and the log-ins.
+SURFACE_AGAIN_S = 300.0
+SURFACED_KINDS_MAX = 30
+_ERROR = re.compile(r"^(?:\S+ \S+ )?\[?(?:ERROR|CRITICAL)\b\]?\s*(.*)")
 
 
 class ProcessLog:
@@ -23,7 +25,7 @@ class ProcessLog:
     def __init__(self, path: Path, *, surface: Callable[[str], None]) -> None:
         self._path = path
         self._surface = surface
-        self._surfaced = 0
+        self._surfaced: dict[str, float] = {}
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def follow(self, pipe: IO[bytes]) -> threading.Thread:
@@ -39,9 +41,7 @@ class ProcessLog:
     def _keep(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
         self.tail.append(text)
-        if _ERROR.match(text) and self._surfaced < SURFACED_LINES_MAX:
-            self._surfaced += 1
-            self._surface(text)
+        self._pass_on(text)
         try:
             with self._path.open("ab") as file:
                 file.write(line)
@@ -51,3 +51,15 @@ class ProcessLog:
         except OSError:
             # A full disk must not stop the reading: the child would block on its pipe.
             return
+
+    def _pass_on(self, text: str) -> None:
+        error = _ERROR.match(text)
+        if error is None:
+            return
+        kind, now = re.sub(r"\d+", "", error[1]), time.monotonic()
+        known = self._surfaced.get(kind)
+        if known is None and len(self._surfaced) >= SURFACED_KINDS_MAX:
+            return
+        if known is None or now - known > SURFACE_AGAIN_S:
+            self._surfaced[kind] = now
+            self._surface(error[1])

@@ -54,6 +54,8 @@ def environment_of(name: str, system: System) -> dict[str, str]:
     own = "127.0.0.1,localhost"
     for key in ("NO_PROXY", "no_proxy"):
         variables[key] = ",".join(filter(None, (variables.get(key), own)))
+    # `up` has run the checks; in a worker they would load every page for nothing.
+    variables["CELERY_SKIP_CHECKS"] = "1"
     variables |= {"NIJA_PROCESS": name, "NIJA_DATA_DIR": str(system.data_dir), "PYTHONUNBUFFERED": "1"}
     return variables
 

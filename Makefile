@@ -1,0 +1,24 @@
+# `make run` and `make test` need nothing but Python 3.11 or newer; nija/bootstrap.py does the rest.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean
+
+# Any Python since 3.8 can start the bootstrap, which then looks for one that is new enough.
+FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -I -c "import sys; sys.exit(sys.version_info < (3, 8))" 2>/dev/null && exec "$$python" -I nija/bootstrap.py $@; done; \
+	echo "nija: Python 3.11 or newer is needed; install it (Debian: apt install python3 python3-venv)." >&2; exit 1
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+
+run: ## install what is missing and start the demo (PORT=8001 for another port)
+	@$(FIND_PYTHON)
+
+test: ## install what the tests need and run everything
+	@$(FIND_PYTHON)
+
+lint: ## ruff, mypy, import contracts and the migration check only
+	@$(FIND_PYTHON)
+
+clean: ## remove what can be made again; keeps .nija, the data
+	@rm -rf .venv .cache staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.nija/*' -prune -exec rm -rf {} +
