@@ -109,14 +109,14 @@ def _decimals(row: Mapping[str, Any], name: str) -> int:
 
 
 def tickers(found: Mapping[str, Any]) -> dict[str, Ticker]:
-    """By pair id."""
-    return {name: _ticker(wire.mapping(row, name)) for name, row in found.items()}
+    """By pair id. A pair without a price (an empty book) is left out and logged; the others keep theirs."""
+    return _readable(found, _ticker)
 
 
-def _ticker(row: Mapping[str, Any]) -> Ticker:
-    def first(name: str) -> Price:
-        values = wire.rows(row.get(name), name)
-        return _positive_price(values[0] if values else None, name)
+def _ticker(name: str, row: Mapping[str, Any]) -> Ticker:
+    def first(field: str) -> Price:
+        values = wire.rows(row.get(field), field)
+        return _positive_price(values[0] if values else None, f"{field} of {name}")
 
     return Ticker(bid=first("b"), ask=first("a"), last=first("c"))
 

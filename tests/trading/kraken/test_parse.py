@@ -181,6 +181,12 @@ def test_a_ticker_without_a_price_is_unparsable(ask: object) -> None:
         parse.tickers(rows)
 
 
+def test_a_pair_without_a_price_does_not_spoil_the_prices_of_others() -> None:
+    rows = result("ticker")
+    rows["EMPTY"] = rows["XXBTZUSD"] | {"b": ["0.00000", "0", "0.000"]}
+    assert set(parse.tickers(rows)) == {"XXBTZUSD"}
+
+
 def test_candles_are_oldest_first() -> None:
     first, second = parse.candles(result("ohlc"))
     assert (first.time, second.time) == (1763798400, 1763798460)
