@@ -49,7 +49,7 @@ def read_candles(path: Path) -> CandleFile:
     try:
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
         rows = [row for row in csv.reader(text.splitlines()) if row and _is_candle(row)]
-    except (ValueError, EOFError, zlib.error) as error:
+    except (ValueError, EOFError, csv.Error, zlib.error) as error:
         raise ValueError(f"{path.name} holds a line that is not time,open,high,low,close,volume,trades.") from error
     if not rows:
         raise ValueError(f"{path.name} holds no candle.")

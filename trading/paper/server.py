@@ -178,7 +178,8 @@ def _call(method: str, url: str, fields: dict[str, Any] | None) -> Any:
         with urllib_request.urlopen(call, timeout=30) as response:  # noqa: S310
             return json.load(response)
     except HTTPError as refusal:
-        return json.load(refusal)
+        with refusal:
+            return json.load(refusal)
 
 
 @contextlib.contextmanager

@@ -35,11 +35,11 @@ class Shape:
 
     burst_in_s: float
     climb: float = 0.095
-    burst: float = 0.105
+    burst: float = 0.13
     cycle_s: float = 96 * 60
     quicken: float = 0.004
     quicken_s: float = 180.0
-    burst_s: float = 95.0
+    burst_s: float = 100.0
     plateau_s: float = 45.0
     ripple: float = 0.0026
     swing: float = 0.002
