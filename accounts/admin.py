@@ -1,0 +1,95 @@
+"""The operator's view of people and keys. Keys are looked at, never into."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.http import HttpRequest
+
+from accounts.models import Credential, KeyCheck, RiskSettings, User
+
+if TYPE_CHECKING:
+    UserBase = admin.ModelAdmin[User]
+    RiskBase = admin.ModelAdmin[RiskSettings]
+    ReadOnlyBase = admin.ModelAdmin[Any]
+else:
+    UserBase = RiskBase = ReadOnlyBase = admin.ModelAdmin
+
+# One door for everybody: two-factor and the limit of attempts hold for the admin too.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = "NIJA operator"
+admin.site.site_title = "NIJA"
+
+
+class ReadOnlyAdmin(ReadOnlyBase):
+    def has_add_permission(self, _request: HttpRequest, *_: Any) -> bool:
+        return False
+
+    def has_change_permission(self, _request: HttpRequest, _obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class UserAdmin(UserBase):
+    list_display = ("email", "is_active", "is_staff", "date_joined", "last_login")
+    list_filter = ("is_active", "is_staff")
+    search_fields = ("email",)
+    ordering = ("email",)
+    fields = ("email", "is_active", "is_staff", "is_superuser", "date_joined", "last_login")
+    readonly_fields = ("email", "date_joined", "last_login")
+
+    def has_add_permission(self, _request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: User | None = None) -> bool:
+        return False
+
+
+@admin.register(RiskSettings)
+class RiskSettingsAdmin(RiskBase):
+    list_display = ("user", "state", "multiplier", "max_risk", "max_open_positions", "updated_at")
+    list_filter = ("state",)
+    search_fields = ("user__email",)
+    readonly_fields = ("user", "updated_at")
+    list_select_related = ("user",)
+
+    def has_add_permission(self, _request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: RiskSettings | None = None) -> bool:
+        return False
+
+
+@admin.register(Credential)
+class CredentialAdmin(ReadOnlyAdmin):
+    list_display = ("user", "api_key_hint", "status", "venue", "checked_at", "entries_blocked_reason")
+    list_filter = ("status", "venue")
+    search_fields = ("user__email",)
+    list_select_related = ("user",)
+    fields = (
+        "user",
+        "venue",
+        "role",
+        "status",
+        "api_key_hint",
+        "iban",
+        "permissions",
+        "entries_blocked_reason",
+        "created_at",
+        "expires_at",
+        "checked_at",
+    )
+
+
+@admin.register(KeyCheck)
+class KeyCheckAdmin(ReadOnlyAdmin):
+    list_display = ("user", "requested_at", "finished_at", "accepted", "message")
+    list_filter = ("accepted",)
+    search_fields = ("user__email",)
+    list_select_related = ("user",)
+    fields = ("user", "requested_at", "finished_at", "accepted", "message")
