@@ -41,6 +41,9 @@ class Position(models.Model):
     opened_at = models.DateTimeField(null=True, blank=True)
     exit_count = models.PositiveIntegerField(default=0)
     signal_count = models.PositiveIntegerField(default=0, help_text="Sequence of the last signal; the master's only")
+    opened_sequence = models.PositiveIntegerField(
+        null=True, blank=True, help_text="First signal whose fills this position holds; followers only"
+    )
     updated_at = models.DateTimeField()
 
     class Meta:

@@ -56,7 +56,7 @@ class Order(models.Model):
     nonce = models.BigIntegerField(null=True, blank=True)
     lane_epoch = models.BigIntegerField(null=True, blank=True)
     lane = models.ForeignKey("trading.Lane", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    deadline = models.DateTimeField(null=True, blank=True, help_text="In Kraken's time; the engine refuses it later")
+    deadline = models.DateTimeField(null=True, blank=True, help_text="By our clock; Kraken refuses it later")
     expires_at = models.DateTimeField(null=True, blank=True, help_text="An entry's end of life")
 
     created_at = models.DateTimeField()

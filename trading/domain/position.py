@@ -1,0 +1,55 @@
+"""A position is a fold of executions and adjustments (DESIGN section 3, Managed quantity). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trading.domain.money import Money, Quantity
+
+
+class OverSold(Exception):
+    """More was sold than is managed: somebody else's coins, or a booking error. Hold and tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionState:
+    """`cost` is what was paid, fees included, for what is still managed; `realised` is net of all fees."""
+
+    managed: Quantity
+    cost: Money
+    realised: Money
+    fees: Money
+
+    @classmethod
+    def flat(cls) -> PositionState:
+        return cls(Quantity.zero(), Money.zero(), Money.zero(), Money.zero())
+
+
+def bought(state: PositionState, *, quantity: Quantity, notional: Money, fee: Money) -> PositionState:
+    return replace(state, managed=state.managed + quantity, cost=state.cost + notional + fee, fees=state.fees + fee)
+
+
+def sold(state: PositionState, *, quantity: Quantity, notional: Money, fee: Money) -> PositionState:
+    """Average cost. Raises OverSold."""
+    if quantity > state.managed:
+        raise OverSold(f"{quantity} were sold of {state.managed} managed")
+    cost = _share(state, quantity)
+    return PositionState(
+        managed=state.managed - quantity,
+        cost=state.cost - cost,
+        realised=state.realised + notional - fee - cost,
+        fees=state.fees + fee,
+    )
+
+
+def reduced(state: PositionState, *, managed_after: Quantity) -> PositionState:
+    """Left without an order of ours: its cost goes with it, no profit is claimed for it."""
+    if managed_after > state.managed or managed_after < Quantity.zero():
+        raise OverSold(f"{state.managed} managed cannot be reduced to {managed_after}")
+    gone = state.managed - managed_after
+    return replace(state, managed=managed_after, cost=state.cost - _share(state, gone))
+
+
+def _share(state: PositionState, quantity: Quantity) -> Money:
+    """The cost of `quantity`; all of it when nothing is left, so that no rest stays behind."""
+    return state.cost if quantity == state.managed else state.cost * quantity.per(state.managed)

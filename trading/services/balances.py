@@ -1,0 +1,153 @@
+"""Balances: read in the background, read at once when stale, kept with the instant they are of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+
+from trading import doorbell
+from trading.domain import order_state
+from trading.domain import position as fold
+from trading.domain.money import Quantity
+from trading.domain.order_state import OrderState
+from trading.kraken.endpoints import BALANCE_EX, PrivateClient
+from trading.kraken.errors import KrakenError
+from trading.kraken.values import Balances
+from trading.models import Account, Adjustment, AdjustmentKind, AssetBalance, Order, Position, Signal
+from trading.services import booking, lanes, private
+from trading.services.clock import Clock
+from trading.services.lanes import Purpose
+
+BATCH_MAX = 200
+#: Asked for again after this long; fresh means at most 30 s old.
+REFRESH_AFTER = timedelta(seconds=20)
+#: After a failure wait this long before asking again in the background.
+RETRY_AFTER = timedelta(seconds=10)
+#: Kraken's reads may lag behind its executions by some seconds; a balance is compared with the books only after this.
+READ_LAG = timedelta(seconds=10)
+
+
+def refresh_due(*, clock: Clock) -> int:
+    """Read the balances that are getting old or are older than our last fill; of how many accounts."""
+    now = clock.now()
+    old = (
+        Q(balances_as_of__isnull=True)
+        | Q(balances_as_of__lt=now - REFRESH_AFTER)
+        | Q(balances_as_of__lt=F("last_fill_at"))
+    )
+    due = Account.objects.filter(old, venue=settings.VENUE).exclude(
+        balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER
+    )
+    accounts = list(due.order_by(F("balances_tried_at").asc(nulls_first=True))[:BATCH_MAX])
+    return refresh(accounts, clock=clock, purpose=Purpose.REFRESH)
+
+
+def refresh(accounts: Collection[Account], *, clock: Clock, purpose: Purpose) -> int:
+    """Read these accounts' balances now, side by side; accounts whose lane is busy keep what they have."""
+    keys = lanes.active_keys(accounts)
+    by_key = {key.pk: account_id for account_id, key in keys.items()}
+    as_of = clock.now()
+    answers = private.call_each(dict.fromkeys(by_key, _balance_ex), purpose=purpose, cost=BALANCE_EX.cost, clock=clock)
+    found = {account.pk: account for account in accounts}
+    read = 0
+    for key, answer in answers.items():
+        account = found[by_key[key]]
+        if isinstance(answer, KrakenError):
+            _note_failure(account, answer, now=clock.now())
+        else:
+            _store(account, answer, as_of=as_of)
+            read += 1
+    return read
+
+
+def _balance_ex(kraken: PrivateClient, nonce: int) -> Balances:
+    return kraken.balance_ex(nonce=nonce)
+
+
+def _note_failure(account: Account, error: KrakenError, *, now: datetime) -> None:
+    Account.objects.filter(pk=account.pk).update(balances_tried_at=now, balances_error=str(error)[:300])
+    Account.objects.filter(pk=account.pk, balances_failing_since__isnull=True).update(balances_failing_since=now)
+    doorbell.changed([account.user_id])
+
+
+def _store(account: Account, balances: Balances, *, as_of: datetime) -> None:
+    """`as_of` is when we asked: what happened since may or may not be in it."""
+    rows = [
+        AssetBalance(account=account, asset=asset, total=balance.total, hold=balance.hold, as_of=as_of)
+        for asset, balance in balances.by_asset.items()
+    ]
+    with transaction.atomic(durable=True):
+        if Account.objects.filter(pk=account.pk, balances_as_of__gt=as_of).exists():
+            return
+        AssetBalance.objects.filter(account=account).exclude(asset__in=balances.by_asset).delete()
+        AssetBalance.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["account", "asset"],
+            update_fields=["total", "hold", "as_of"],
+        )
+        Account.objects.filter(pk=account.pk).update(
+            balances_as_of=as_of, balances_tried_at=as_of, balances_error="", balances_failing_since=None
+        )
+        doorbell.changed([account.user_id])
+    _adjust_to(account, {asset: balance.total for asset, balance in balances.by_asset.items()}, as_of=as_of)
+
+
+def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime) -> None:
+    """Where the account holds less than is managed, its owner sold by hand: USER_REDUCED (DESIGN section 3).
+
+    Only when nothing of ours can be under way and the balance is surely younger than our last fill.
+    """
+    positions = Position.objects.filter(account=account, is_open=True).select_related("instrument")
+    short = [p for p in positions if p.managed > totals.get(p.instrument.base_asset, Decimal(0))]
+    for position in short:
+        with transaction.atomic(durable=True):
+            locked = booking.lock_position(account, position.instrument_id, now=as_of)
+            last_fill = Account.objects.values_list("last_fill_at", flat=True).get(pk=account.pk)
+            busy = Order.objects.filter(
+                account=account,
+                instrument_id=position.instrument_id,
+                state__in=order_state.OUTSTANDING | {OrderState.READY},
+            )
+            if (last_fill is not None and as_of < last_fill + READ_LAG) or busy.exists():
+                continue
+            held = totals.get(position.instrument.base_asset, Decimal(0))
+            if locked.managed > held:
+                _reduce(locked, held, now=as_of)
+
+
+def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:
+    before = position.managed
+    state = fold.reduced(booking.state_of(position), managed_after=Quantity(held))
+    booking.store(position, state, now=now)
+    Adjustment.objects.create(
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        kind=AdjustmentKind.USER_REDUCED,
+        managed_before=before,
+        managed_after=held,
+        after_sequence=latest_sequence(position.instrument_id),
+        created_at=now,
+    )
+    doorbell.executions_booked()
+
+
+def latest_sequence(instrument_id: int) -> int:
+    """The sequence of the master's newest signal for this instrument, 0 before the first."""
+    newest = Signal.objects.filter(instrument_id=instrument_id).order_by("-sequence")
+    return newest.values_list("sequence", flat=True).first() or 0
+
+
+def available(account_ids: Sequence[int]) -> dict[int, dict[str, Decimal]]:
+    """What can be sold of each asset (total minus holds), only where the balance is younger than our last fill."""
+    usable = Q(account__last_fill_at__isnull=True) | Q(account__balances_as_of__gte=F("account__last_fill_at"))
+    found: dict[int, dict[str, Decimal]] = defaultdict(dict)
+    for row in AssetBalance.objects.filter(usable, account_id__in=account_ids):
+        found[row.account_id][row.asset] = max(Decimal(0), row.total - row.hold)
+    return found

@@ -1,0 +1,191 @@
+"""Lanes: one nonce counter and one request in flight per API key, over processes and restarts (DESIGN section 4, Lanes).
+
+A lane is taken by a conditional change of its row, together with the next nonce and a new epoch. A lease that ended without
+being given back may still have a request on the wire: its successor first makes a fencing read, whose higher nonce makes
+a late request invalid at Kraken.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum
+
+from accounts.models import Credential
+from trading.domain.nonce import next_nonce
+from trading.domain.order_state import OrderState
+from trading.kraken import limits
+from trading.kraken.errors import KrakenError, NotPlaced, RateLimited, RateScope
+from trading.models import Account, Lane, Order, OrderKind
+from trading.services.clock import Clock
+
+REQUEST_MAX = timedelta(seconds=8)
+LEASE = timedelta(seconds=12)
+#: Kraken does not tell the tier; the smallest one is always safe.
+TIER = limits.Tier.STARTER
+BLOCKED_FOR = {RateScope.KEY: 10, RateScope.PAIR: 5, RateScope.DOMAIN: 5, RateScope.SERVICE: 5, RateScope.LOCKOUT: 900}
+
+
+class Purpose(IntEnum):
+    """Why a lane is wanted, the more urgent the lower."""
+
+    FENCE = 0
+    EXIT = 1
+    CANCEL = 2
+    UNKNOWN = 3
+    ENTRY = 4
+    BOOKING = 5
+    REFRESH = 6
+
+
+#: Points of the REST counter that a purpose must leave for more urgent ones.
+_RESERVE = {
+    Purpose.FENCE: 0,
+    Purpose.EXIT: 0,
+    Purpose.CANCEL: 0,
+    Purpose.UNKNOWN: 0,
+    Purpose.ENTRY: 0,
+    Purpose.BOOKING: 6,
+    Purpose.REFRESH: 8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A lane held for one request. `fenced` says that nothing older can still be on the wire."""
+
+    lane_id: int
+    credential_id: uuid.UUID
+    owner: str
+    epoch: int
+    nonce: int
+    leased_until: datetime
+    fenced: bool
+
+
+def active_keys(accounts: Iterable[Account]) -> dict[int, Credential]:
+    """The active credential by account id; accounts without one are absent."""
+    by_user = {account.user_id: account.pk for account in accounts}
+    found = Credential.objects.filter(user_id__in=by_user, status=Credential.Status.ACTIVE)
+    return {by_user[credential.user_id]: credential for credential in found}
+
+
+def claim(
+    credential_ids: Collection[uuid.UUID], *, purpose: Purpose, cost: int, clock: Clock
+) -> dict[uuid.UUID, Grant]:
+    """Take every lane of these that is free and may be used for `purpose`, each with one nonce.
+
+    Call inside a transaction. Orders (`ENTRY`, `EXIT`) get fenced lanes only. A lane that is busy, blocked by Kraken or
+    short of rate budget is absent from the answer: come again.
+    """
+    now = clock.now()
+    lanes = Lane.objects.select_for_update(skip_locked=True).filter(credential_id__in=credential_ids).order_by("pk")
+    exits_wait = _keys_with_ready_exits(credential_ids) if purpose > Purpose.EXIT else frozenset()
+    owner = uuid.uuid4().hex
+    granted: dict[uuid.UUID, Grant] = {}
+    taken: list[Lane] = []
+    for lane in lanes:
+        if lane.credential_id in exits_wait or not _usable(lane, purpose=purpose, cost=cost, now=now):
+            continue
+        lane.needs_fence = lane.needs_fence or lane.leased_until is not None
+        if lane.needs_fence and purpose in (Purpose.ENTRY, Purpose.EXIT):
+            continue
+        granted[lane.credential_id] = _take(lane, owner=owner, cost=cost, clock=clock, now=now)
+        taken.append(lane)
+    Lane.objects.bulk_update(
+        taken, ["last_nonce", "epoch", "owner", "leased_until", "needs_fence", "rate_points", "rate_at"]
+    )
+    return granted
+
+
+def renew(grant: Grant, *, cost: int, clock: Clock) -> Grant | None:
+    """The same lane for one more request; None when the lease passed to somebody else."""
+    now = clock.now()
+    nonce = next_nonce(previous=grant.nonce, clock_ns=clock.ns())
+    held = Lane.objects.filter(pk=grant.lane_id, owner=grant.owner, epoch=grant.epoch)
+    lane = held.first()
+    if lane is None:
+        return None
+    budget = limits.after(_budget(lane, now), cost=cost, now=now, tier=TIER)
+    changed = held.update(
+        last_nonce=nonce, leased_until=now + LEASE, rate_points=float(budget.points), rate_at=budget.at
+    )
+    return replace(grant, nonce=nonce, leased_until=now + LEASE) if changed == 1 else None
+
+
+def release(grants: Collection[Grant], outcomes: Mapping[uuid.UUID, object], *, clock: Clock) -> None:
+    """Give lanes back. `outcomes` by credential are what the last request brought: an error's rate limit is kept."""
+    fenced = [g.lane_id for g in grants if not g.fenced and _reached_kraken(outcomes.get(g.credential_id))]
+    if fenced:
+        Lane.objects.filter(pk__in=fenced).update(needs_fence=False)
+    for owner in {grant.owner for grant in grants}:
+        mine = [grant.lane_id for grant in grants if grant.owner == owner]
+        Lane.objects.filter(pk__in=mine, owner=owner).update(owner="", leased_until=None)
+    for grant in grants:
+        outcome = outcomes.get(grant.credential_id)
+        if isinstance(outcome, RateLimited):
+            _block(grant, outcome, now=clock.now())
+
+
+def needing_fence(credential_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.UUID]:
+    """Those whose last request may still be on the wire and whose lease is over."""
+    lanes = Lane.objects.filter(credential_id__in=credential_ids)
+    return [
+        lane.credential_id
+        for lane in lanes
+        if (lane.needs_fence and lane.leased_until is None) or (lane.leased_until and lane.leased_until <= now)
+    ]
+
+
+def _usable(lane: Lane, *, purpose: Purpose, cost: int, now: datetime) -> bool:
+    if lane.leased_until is not None and lane.leased_until > now:
+        return False
+    if lane.blocked_until is not None and lane.blocked_until > now and purpose > Purpose.EXIT:
+        return False
+    return limits.allows(_budget(lane, now), cost=cost, now=now, tier=TIER, reserve=_RESERVE[purpose])
+
+
+def _take(lane: Lane, *, owner: str, cost: int, clock: Clock, now: datetime) -> Grant:
+    lane.last_nonce = next_nonce(previous=lane.last_nonce, clock_ns=clock.ns())
+    lane.epoch += 1
+    lane.owner, lane.leased_until = owner, now + LEASE
+    budget = limits.after(_budget(lane, now), cost=cost, now=now, tier=TIER)
+    lane.rate_points, lane.rate_at = float(budget.points), budget.at
+    return Grant(
+        lane_id=lane.pk,
+        credential_id=lane.credential_id,
+        owner=owner,
+        epoch=lane.epoch,
+        nonce=lane.last_nonce,
+        leased_until=lane.leased_until,
+        fenced=not lane.needs_fence,
+    )
+
+
+def _budget(lane: Lane, now: datetime) -> limits.Budget:
+    return limits.Budget(points=Decimal(str(lane.rate_points)), at=lane.rate_at or now)
+
+
+def _block(grant: Grant, error: RateLimited, *, now: datetime) -> None:
+    until = error.until or now + timedelta(seconds=BLOCKED_FOR[error.scope])
+    changes: dict[str, object] = {"blocked_until": until}
+    if error.scope is RateScope.KEY:
+        changes |= {"rate_points": float(TIER.points_max), "rate_at": now}
+    Lane.objects.filter(pk=grant.lane_id).update(**changes)
+
+
+def _reached_kraken(outcome: object) -> bool:
+    """Whether Kraken certainly took the request's nonce: it answered, with a result or a well-formed refusal."""
+    if outcome is None:
+        return False
+    return not isinstance(outcome, KrakenError) or (isinstance(outcome, NotPlaced) and bool(outcome.codes))
+
+
+def _keys_with_ready_exits(credential_ids: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
+    ready = Order.objects.filter(
+        kind=OrderKind.EXIT, state=OrderState.READY, account__user__credentials__in=credential_ids
+    )
+    return frozenset(ready.values_list("account__user__credentials", flat=True))

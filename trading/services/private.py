@@ -1,0 +1,162 @@
+"""Private Kraken calls: many keys side by side, one request each at a time. Runs where keys can be opened.
+
+Threads do HTTP only; leases, nonces and results are the calling thread's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import Credential
+from accounts.services import credentials
+from trading.kraken.endpoints import API_KEY_INFO, BALANCE_EX, PrivateClient
+from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown, Unavailable
+from trading.kraken.signing import Credentials
+from trading.kraken.transport import RequestsTransport, Transport
+from trading.kraken.values import ApiKeyInfo
+from trading.services import lanes
+from trading.services.clock import Clock
+from trading.services.lanes import Grant, Purpose
+
+T = TypeVar("T")
+SENDERS = 64
+OPEN_CLIENTS_MAX = 20_000
+
+logger = logging.getLogger(__name__)
+_clients: dict[uuid.UUID, PrivateClient] = {}
+_clients_lock = threading.Lock()
+
+
+class LaneBusy(Exception):
+    """The key's lane is in use, blocked or out of budget; come again."""
+
+
+@cache
+def transport() -> Transport:
+    return RequestsTransport(settings.KRAKEN_API_URL, pool_size=SENDERS)
+
+
+@cache
+def senders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="kraken")
+
+
+def client(credential_id: uuid.UUID) -> PrivateClient:
+    """The client of one key. A sealed row never changes, so an opened key is kept for the life of the process."""
+    with _clients_lock:
+        known = _clients.get(credential_id)
+    if known is not None:
+        return known
+    opened = credentials.open_credential(credential_id)
+    key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
+    made = PrivateClient(transport(), key)
+    with _clients_lock:
+        if len(_clients) >= OPEN_CLIENTS_MAX:
+            _clients.clear()
+        _clients[credential_id] = made
+    return made
+
+
+def call_each(
+    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], *, purpose: Purpose, cost: int, clock: Clock
+) -> dict[uuid.UUID, T | KrakenError]:
+    """One request for every key whose lane is free now: result or error by key. Busy lanes are absent."""
+    if not requests:
+        return {}
+    with transaction.atomic(durable=True):
+        grants = lanes.claim(list(requests), purpose=purpose, cost=cost, clock=clock)
+    outcomes: dict[uuid.UUID, T | KrakenError] = {}
+    try:
+        futures: dict[uuid.UUID, Future[T]] = {}
+        for key, grant in grants.items():
+            try:
+                futures[key] = senders().submit(requests[key], client(key), grant.nonce)
+            except (credentials.VaultError, Credential.DoesNotExist) as error:
+                logger.error("key %s does not open: %s", key, error)
+                outcomes[key] = CredentialsRefused("The stored key does not open; replace it.")
+        for key, future in futures.items():
+            outcomes[key] = _outcome(future)
+    finally:
+        lanes.release(list(grants.values()), outcomes, clock=clock)
+    return outcomes
+
+
+class Session:
+    """One key's lane held for a few requests in a row."""
+
+    def __init__(self, grant: Grant, *, clock: Clock) -> None:
+        self.grant, self.clock, self.outcome = grant, clock, None
+        self._used = False
+
+    outcome: object
+
+    def call(self, request: Callable[[PrivateClient, int], T], *, cost: int) -> T:
+        """Raises KrakenError, or LaneBusy when the lease was lost."""
+        if self._used:
+            renewed = lanes.renew(self.grant, cost=cost, clock=self.clock)
+            if renewed is None:
+                raise LaneBusy("the lane passed to another owner")
+            self.grant = renewed
+        self._used = True
+        try:
+            result = request(client(self.grant.credential_id), self.grant.nonce)
+        except KrakenError as error:
+            self.outcome = error
+            raise
+        self.outcome = result
+        return result
+
+
+@contextmanager
+def session(credential_id: uuid.UUID, *, purpose: Purpose, cost: int, clock: Clock) -> Iterator[Session]:
+    """Hold one key's lane. Raises LaneBusy."""
+    with transaction.atomic(durable=True):
+        grant = lanes.claim([credential_id], purpose=purpose, cost=cost, clock=clock).get(credential_id)
+    if grant is None:
+        raise LaneBusy("the lane is not free")
+    held = Session(grant, clock=clock)
+    try:
+        yield held
+    finally:
+        lanes.release([held.grant], {credential_id: held.outcome}, clock=clock)
+
+
+def key_info(credential_id: uuid.UUID, *, clock: Clock) -> ApiKeyInfo:
+    """GetApiKeyInfo on the key's own lane. Raises KrakenError."""
+    try:
+        with session(credential_id, purpose=Purpose.REFRESH, cost=API_KEY_INFO.cost, clock=clock) as held:
+            return held.call(lambda kraken, nonce: kraken.api_key_info(nonce=nonce), cost=API_KEY_INFO.cost)
+    except LaneBusy:
+        raise Unavailable("The key is in use at the moment.") from None
+
+
+def fence(credential_ids: Collection[uuid.UUID], *, clock: Clock) -> None:
+    """Make lanes of lost leases usable for orders again, by a read whose nonce is above everything sent before."""
+    stale = lanes.needing_fence(credential_ids, now=clock.now())
+    call_each(
+        dict.fromkeys(stale, lambda kraken, nonce: kraken.balance_ex(nonce=nonce)),
+        purpose=Purpose.FENCE,
+        cost=BALANCE_EX.cost,
+        clock=clock,
+    )
+
+
+def _outcome(future: Future[T]) -> T | KrakenError:
+    try:
+        return future.result()
+    except KrakenError as error:
+        return error
+    except Exception:
+        # An error of ours while a request was under way: nothing is proved, and the log has the trace.
+        logger.exception("a private call failed in our own code")
+        return OutcomeUnknown("an internal error while calling Kraken")

@@ -1,0 +1,205 @@
+"""Sending orders: the intent is committed first, each order is written at most once, outcomes are kept as they arrive."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import Credential
+from trading import doorbell
+from trading.domain.instrument import Side
+from trading.domain.money import Price, Quantity
+from trading.domain.order_state import OrderEvent, OrderState
+from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, TimeInForce
+from trading.kraken.errors import CredentialsRefused, KrakenError, NotPlaced, OutcomeUnknown, Unavailable
+from trading.models import Account, Control, Order, OrderKind
+from trading.services import booking, halts, lanes, market, orders, private
+from trading.services.clock import Clock
+from trading.services.lanes import Grant, Purpose
+
+BATCH_MAX = 50
+#: An entry is claimed only while this much of its life is left (Kraken wants a deadline at least 2 s ahead).
+LIFE_LEFT_MIN = timedelta(seconds=2.5)
+DEADLINE = timedelta(seconds=5)
+#: How often the sending thread looks at the stop row while requests are under way.
+STOP_LOOK_S = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An order in SENDING, committed, and the lane it may use for one request."""
+
+    order: Order
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class _NeverWritten:
+    reason: str
+
+
+def stamp(order: Order, grant: Grant, *, now: datetime) -> None:
+    """Make `order` the intent that is about to be committed: SENDING, with nonce, lane, epoch and deadline."""
+    order.state = OrderState.SENDING
+    order.nonce, order.lane_id, order.lane_epoch = grant.nonce, grant.lane_id, grant.epoch
+    order.sent_at = now
+    order.deadline = now + DEADLINE if order.expires_at is None else min(now + DEADLINE, order.expires_at)
+
+
+def send_ready(kind: OrderKind, *, clock: Clock) -> int:
+    """Send orders that are READY: the master's entries, everybody's exits. Returns how many were written or tried."""
+    if not settings.ORDERS_ALLOWED:
+        return 0
+    waiting = Order.objects.filter(kind=kind, state=OrderState.READY, account__venue=settings.VENUE)
+    ids = list(waiting.order_by("pk").values_list("pk", flat=True)[:BATCH_MAX])
+    if not ids:
+        return 0
+    accounts = Account.objects.filter(orders__in=ids).distinct()
+    keys = lanes.active_keys(accounts)
+    private.fence([key.pk for key in keys.values()], clock=clock)
+    with transaction.atomic(durable=True):
+        outgoing = _claim_ready(ids, keys, kind=kind, clock=clock)
+    transmit(outgoing, clock=clock)
+    return len(outgoing)
+
+
+def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:
+    now = clock.now()
+    if kind is OrderKind.ENTRY:
+        refusal = halts.entries_stopped_shared() or market.clock_problem(now=now)
+        if refusal:
+            orders.move(ids, OrderEvent.SKIP, refusal=refusal[:300], closed_at=now)
+            return []
+        late = Order.objects.filter(pk__in=ids, expires_at__lt=now + LIFE_LEFT_MIN).values_list("pk", flat=True)
+        orders.move(list(late), OrderEvent.MISS, refusal="Too late to be sent", closed_at=now)
+    ready = Order.objects.select_for_update(skip_locked=True, of=("self",)).select_related("instrument")
+    first_per_account: dict[int, Order] = {}
+    for order in ready.filter(pk__in=ids, state=OrderState.READY).order_by("pk"):
+        if order.account_id in keys:
+            first_per_account.setdefault(order.account_id, order)
+    wanted = {keys[account_id].pk: order for account_id, order in first_per_account.items()}
+    purpose = Purpose.EXIT if kind is OrderKind.EXIT else Purpose.ENTRY
+    grants = lanes.claim(list(wanted), purpose=purpose, cost=0, clock=clock)
+    outgoing = [Outgoing(order=wanted[key], grant=grant) for key, grant in grants.items()]
+    for item in outgoing:
+        stamp(item.order, item.grant, now=now)
+    fields = ["nonce", "lane", "lane_epoch", "sent_at", "deadline"]
+    orders.move_each([item.order for item in outgoing], OrderEvent.SEND, fields=fields)
+    return outgoing
+
+
+def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
+    """Write these orders side by side, keep every outcome, give the lanes back, book what was taken.
+
+    Call outside any transaction, after the one that committed SENDING.
+    """
+    if not outgoing:
+        return
+    offset = market.kraken_now(clock) - clock.now()
+    stop = threading.Event()
+    has_entries = any(item.order.kind == OrderKind.ENTRY for item in outgoing)
+    under_way: dict[Future[str], Outgoing] = {}
+    outcomes: dict[object, object] = {}
+    try:
+        if has_entries and _stopped():
+            stop.set()
+        for item in outgoing:
+            kraken = private.client(item.grant.credential_id)
+            under_way[private.senders().submit(_write, item, kraken, stop=stop, clock=clock, offset=offset)] = item
+        pending = set(under_way)
+        while pending:
+            done, pending = wait(pending, timeout=STOP_LOOK_S, return_when=FIRST_COMPLETED)
+            answers = [(under_way[future], _answer(future)) for future in done]
+            outcomes |= {item.grant.credential_id: answer for item, answer in answers}
+            _keep(answers, now=clock.now())
+            if pending and has_entries and _stopped():
+                stop.set()
+    finally:
+        lanes.release([item.grant for item in outgoing], outcomes, clock=clock)  # type: ignore[arg-type]
+    doorbell.changed(
+        Account.objects.filter(orders__in=[i.order.pk for i in outgoing]).values_list("user_id", flat=True)
+    )
+    booking.book([item.order.pk for item in outgoing], clock=clock)
+
+
+def _write(item: Outgoing, kraken: PrivateClient, *, stop: threading.Event, clock: Clock, offset: timedelta) -> str:
+    """Runs in a sender thread: one request, no database. Returns the txid; raises KrakenError or _Unwritten."""
+    order = item.order
+    if order.kind == OrderKind.ENTRY and stop.is_set():
+        raise _Unwritten("Entries were stopped before it was written")
+    if clock.now() + lanes.REQUEST_MAX > item.grant.leased_until:
+        raise _Unwritten("Its turn came too late")
+    if order.expires_at is not None and clock.now() > order.expires_at:
+        raise _Unwritten("Its time to live ended before it was written")
+    request = AddOrder(
+        altname=order.instrument.altname,
+        side=Side(order.side),
+        ordertype=OrderType.MARKET if order.limit_price is None else OrderType.LIMIT,
+        quantity=Quantity(order.quantity),
+        price=None if order.limit_price is None else Price(order.limit_price),
+        timeinforce=None if order.limit_price is None else TimeInForce.IMMEDIATE_OR_CANCEL,
+        cl_ord_id=str(order.client_order_id),
+        deadline=None if order.deadline is None else order.deadline + offset,
+    )
+    txid = kraken.add_order(request, nonce=item.grant.nonce).txid
+    if not txid:
+        raise OutcomeUnknown("Kraken took the order without naming it")
+    return txid
+
+
+class _Unwritten(Exception):
+    """Certainly no byte of this order left."""
+
+
+def _answer(future: Future[str]) -> object:
+    """The txid, a KrakenError, or _NeverWritten."""
+    try:
+        return future.result()
+    except (_Unwritten, Unavailable) as error:
+        return _NeverWritten(str(error))
+    except KrakenError as error:
+        return error
+    except Exception:
+        # Our own mistake, perhaps after the bytes left: nothing is proved.
+        logger.exception("sending an order failed in our own code")
+        return OutcomeUnknown("an internal error while sending")
+
+
+def _keep(answers: Sequence[tuple[Outgoing, object]], *, now: datetime) -> None:
+    """Commit what these answers mean, in a few statements whatever their number."""
+    acknowledged, refused, unwritten, lost = [], [], [], []
+    for item, answer in answers:
+        order = item.order
+        order.answered_at = now
+        if isinstance(answer, str):
+            order.venue_order_id = answer
+            acknowledged.append(order)
+        elif isinstance(answer, _NeverWritten):
+            order.refusal, order.closed_at = answer.reason[:300], now
+            unwritten.append(order)
+        elif isinstance(answer, NotPlaced):
+            order.refusal, order.closed_at = str(answer)[:300], now
+            refused.append(order)
+            if isinstance(answer, CredentialsRefused):
+                doorbell.ring("trading.tasks.recheck_credential", str(item.grant.credential_id))
+        else:
+            order.refusal, order.unknown_at = str(answer)[:300], now
+            lost.append(order)
+    with transaction.atomic(durable=True):
+        orders.move_each(acknowledged, OrderEvent.ACKNOWLEDGED, fields=["venue_order_id", "answered_at"])
+        orders.move_each(refused, OrderEvent.REFUSED, fields=["refusal", "closed_at", "answered_at"])
+        orders.move_each(unwritten, OrderEvent.NEVER_WRITTEN, fields=["refusal", "closed_at"])
+        orders.move_each(lost, OrderEvent.LOST, fields=["refusal", "unknown_at"])
+
+
+def _stopped() -> bool:
+    return Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False).exists()

@@ -1,0 +1,100 @@
+"""Signals: what the master's executions tell the followers, written with them in one transaction (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+
+from trading import doorbell
+from trading.domain import order_state
+from trading.domain.money import CONTEXT, Money, Quantity
+from trading.models import Execution, Order, OrderKind, Position, Role, Signal, SignalKind
+from trading.services.clock import Clock
+
+#: An order that is not final signals what has filled so far after this long.
+PARTIAL_AFTER = timedelta(seconds=1)
+BATCH_MAX = 200
+AVERAGE_STEP = Decimal("1e-12")
+
+
+def emit_due(*, clock: Clock) -> int:
+    """Signal the fills of orders that are not final but have waited a second; how many signals."""
+    due = (
+        Execution.objects.filter(
+            account__role=Role.MASTER,
+            account__venue=settings.VENUE,
+            signal__isnull=True,
+            booked_at__lte=clock.now() - PARTIAL_AFTER,
+        )
+        .values_list("order_id", flat=True)
+        .distinct()
+    )
+    emitted = 0
+    for order_id in list(due[:BATCH_MAX]):
+        with transaction.atomic(durable=True):
+            order = Order.objects.select_related("account", "instrument").get(pk=order_id)
+            position = Position.objects.select_for_update().get(account=order.account, instrument=order.instrument)
+            emitted += emit(order, position, now=clock.now())
+    return emitted
+
+
+def emit_before(order: Order, position: Position, *, now: datetime) -> None:
+    """Signal what other orders of this position still owe, so that signals keep the order of the bookings."""
+    owing = Order.objects.filter(
+        account_id=order.account_id, instrument_id=order.instrument_id, executions__signal__isnull=True
+    ).exclude(pk=order.pk)
+    for other in owing.filter(executions__isnull=False).distinct().order_by("pk"):
+        emit(other, position, now=now)
+
+
+def emit_if_due(order: Order, position: Position, *, now: datetime) -> bool:
+    """Signal `order`'s fills when it is final, or when the first has waited a second. Holds the position's lock."""
+    first = Execution.objects.filter(order=order, signal__isnull=True).order_by("booked_at").first()
+    if first is None:
+        return False
+    if order.state not in order_state.FINAL and first.booked_at > now - PARTIAL_AFTER:
+        return False
+    return emit(order, position, now=now)
+
+
+def emit(order: Order, position: Position, *, now: datetime) -> bool:
+    """Write one signal that carries every unsignalled execution of `order`. Holds the position's lock."""
+    carried = list(Execution.objects.filter(order=order, signal__isnull=True).order_by("executed_at", "pk"))
+    if not carried:
+        return False
+    quantity = sum((Quantity(e.quantity) for e in carried), Quantity.zero())
+    notional = sum((Money(e.notional) for e in carried), Money.zero())
+    position.signal_count += 1
+    position.save(update_fields=["signal_count"])
+    signal = Signal.objects.create(
+        account_id=order.account_id,
+        instrument_id=order.instrument_id,
+        order=order,
+        sequence=position.signal_count,
+        kind=SignalKind.ENTRY if order.kind == OrderKind.ENTRY else SignalKind.EXIT,
+        quantity=quantity.value,
+        price=_average(carried),
+        notional=notional.value,
+        master_equity=order.equity_before if order.kind == OrderKind.ENTRY else None,
+        managed_before=None if order.kind == OrderKind.ENTRY else (Quantity(position.managed) + quantity).value,
+        reason=order.reason,
+        executed_at=max(e.executed_at for e in carried),
+        created_at=now,
+    )
+    Execution.objects.filter(pk__in=[e.pk for e in carried]).update(signal=signal)
+    doorbell.signal_written()
+    return True
+
+
+def _average(executions: Sequence[Execution]) -> Decimal:
+    """Exactly the price when all executions have the same; otherwise Σ quantity × price / Σ quantity."""
+    prices = {e.price for e in executions}
+    if len(prices) == 1:
+        return prices.pop()
+    total = sum((CONTEXT.multiply(e.quantity, e.price) for e in executions), Decimal(0))
+    average = CONTEXT.divide(total, sum((e.quantity for e in executions), Decimal(0)))
+    return average.quantize(AVERAGE_STEP)
