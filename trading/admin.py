@@ -10,7 +10,6 @@ from django.http import HttpRequest
 
 from trading import models
 
-
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[models.Candidate, models.StrategyCycle]

@@ -28,7 +28,7 @@ from trading.services.clock import Clock
 logger = logging.getLogger(__name__)
 
 #: A price older than this is asked for again before an order is sized with it.
-PRICE_FRESH_FOR = timedelta(seconds=5)
+PRICE_FRESH_FOR = timedelta(seconds=1)
 #: Followers may still have to be sized or sold in what the master traded so recently.
 SIGNALS_MATTER_FOR = timedelta(minutes=15)
 TICKER_PAIRS_MAX = 100
