@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import redis
 from tests.settings import SCRATCH_DIR
 from tests.support import browser, network, redis_server
 from tests.support.paper import PaperExchange
+from tests.support.stack import Stack, database_url
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,6 +55,26 @@ def paper_exchange(tmp_path: Path) -> Iterator[Callable[..., PaperExchange]]:
     yield start
     for exchange in started:
         exchange.stop()
+
+
+@pytest.fixture
+def start_stack(transactional_db: None, redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Starts the real processes on this test's database and Redis: `start_stack(kraken_api_url=exchange.url)`."""
+    with ExitStack() as started:
+
+        def start(*, kraken_api_url: str, with_web: bool = True, **extra: str) -> Stack:
+            return started.enter_context(
+                Stack(
+                    database_url=database_url(),
+                    redis_url=redis_url,
+                    kraken_api_url=kraken_api_url,
+                    data_dir=tmp_path / "stack",
+                    with_web=with_web,
+                    extra=extra,
+                )
+            )
+
+        yield start
 
 
 @pytest.fixture(scope="session")

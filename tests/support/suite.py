@@ -1,0 +1,129 @@
+"""`make test` after the bootstrap: style, types, contracts, then the tests on SQLite where money is at stake and on PostgreSQL.
+
+Run as `python -m tests.support.suite [--lint-only] [pytest arguments]`. Stops at the first step that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from accounts.services import vault_keys
+from tests.support import browser, postgres
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+#: pytest's status when no test was selected.
+NOTHING_COLLECTED = 5
+WORKERS = 2
+
+
+class StepFailed(Exception):
+    """The text is a sentence; what went wrong was printed above it."""
+
+
+def say(text: str) -> None:
+    print(f"\n== {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    lint_only = "--lint-only" in arguments
+    rest = [argument for argument in arguments if argument != "--lint-only"]
+    # A plain kill must still remove the database cluster.
+    signal.signal(signal.SIGTERM, _end)
+    started = time.monotonic()
+    try:
+        lint()
+        if not lint_only:
+            run_tests(rest)
+    except (StepFailed, postgres.NoPostgres, browser.NoBrowser) as error:
+        print(f"nija: {error}", file=sys.stderr)
+        return 1
+    if lint_only:
+        say(f"all clean after {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def lint() -> None:
+    python = sys.executable
+    contracts = "import sys; from importlinter.cli import lint_imports_command as c; sys.argv[0] = 'lint-imports'; c()"
+    step("ruff check", [python, "-m", "ruff", "check", "--quiet", "."])
+    step("ruff format", [python, "-m", "ruff", "format", "--check", "--quiet", "."])
+    step("mypy", [python, "-m", "mypy"])
+    step("import contracts", [python, "-c", contracts])
+    with tempfile.TemporaryDirectory(prefix="nija-lint-") as directory:
+        development = {**os.environ, "NIJA_ENV": "development", "NIJA_DATA_DIR": directory, "NIJA_PROCESS": "lint"}
+        step(
+            "migrations are complete",
+            [python, "manage.py", "makemigrations", "--check", "--dry-run"],
+            environment=development,
+        )
+        step(
+            "check --deploy with production settings",
+            [python, "-W", "ignore", "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+            environment=_production(Path(directory)),
+        )
+
+
+def _production(directory: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "NIJA_ENV": "production",
+        "NIJA_PROCESS": "web",
+        "NIJA_DATA_DIR": str(directory),
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "ALLOWED_HOSTS": "nija.example",
+        "CSRF_TRUSTED_ORIGINS": "https://nija.example",
+        "DATABASE_URL": "postgres://nija@db.example/nija",
+        "REDIS_URL": "redis://redis.example:6379/0",
+        "EMAIL_URL": "smtp://mail.example:25",
+        "NIJA_VAULT_PUBLIC_KEY": vault_keys.generate_key_pair()[0],
+        "NIJA_VAULT_PRIVATE_KEY": "",
+        "KRAKEN_API_URL": "https://api.kraken.com",
+        "LIVE_TRADING": "false",
+    }
+
+
+def run_tests(arguments: Sequence[str]) -> None:
+    """The money paths on SQLite, then everything on PostgreSQL, whose summary is what is printed last."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
+    environment[browser.VARIABLE] = browser.provide(say)
+    pytest = [sys.executable, "-m", "pytest", "--durations=10", "-n", str(WORKERS), *arguments]
+    step("tests of the money paths on SQLite", [*pytest, "-m", "money"], environment=environment, may_be_empty=True)
+    with postgres.provided(say) as url:
+        step("all tests on PostgreSQL", pytest, environment={**environment, "DATABASE_URL": url})
+
+
+def step(
+    name: str,
+    command: Sequence[str],
+    *,
+    environment: dict[str, str] | None = None,
+    may_be_empty: bool = False,
+) -> None:
+    """Raises StepFailed. `may_be_empty`: a pytest that selected nothing is no failure."""
+    say(name)
+    status = subprocess.run(command, cwd=BASE_DIR, env=environment, check=False).returncode
+    if status == NOTHING_COLLECTED and may_be_empty:
+        return
+    if status != 0:
+        raise StepFailed(f"{name}: failed.")
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("nija: stopped", file=sys.stderr)
+        sys.exit(130)
