@@ -34,11 +34,11 @@ class Shape:
     """
 
     burst_in_s: float
-    climb: float = 0.095
+    climb: float = 0.115
     burst: float = 0.13
-    cycle_s: float = 96 * 60
-    quicken: float = 0.004
-    quicken_s: float = 180.0
+    cycle_s: float = 120 * 60
+    quicken: float = 0.005
+    quicken_s: float = 230.0
     burst_s: float = 100.0
     plateau_s: float = 45.0
     ripple: float = 0.0026
@@ -48,8 +48,8 @@ class Shape:
 
 
 SHAPES: Mapping[str, Shape] = {
-    "BEAMUSD": Shape(45.0),
-    "XXRPZUSD": Shape(75.0, daily_quote=40_000_000.0),
+    "BEAMUSD": Shape(52.0),
+    "XXRPZUSD": Shape(76.0, daily_quote=40_000_000.0),
     "SOLUSD": Shape(150.0, daily_quote=60_000_000.0),
     "XDGUSD": Shape(22 * 60.0, daily_quote=20_000_000.0),
     "XETHZUSD": Shape(40 * 60.0, burst=0.07, daily_quote=120_000_000.0),
@@ -116,8 +116,8 @@ class SyntheticMarket(Market):
         since_start = (seconds - self._started_at).astype(np.float64)
         to_burst = since_start - shape.burst_in_s
         path = _cycle(shape, to_burst)
-        # Ten waves a cycle, the last one rising for five minutes into the burst.
-        path += shape.pullback * np.cos(2 * np.pi * 10 * to_burst / shape.cycle_s)
+        # Twelve waves a cycle, the last one rising for five minutes into the burst.
+        path += shape.pullback * np.cos(2 * np.pi * 12 * (to_burst + 40.0) / shape.cycle_s)
         path += shape.ripple * np.sin(2 * np.pi * since_start / 23.0 + salt % 7)
         path += shape.ripple * 0.6 * _noise(since_start / 9.0, salt)
         path += shape.swing * _noise(since_start / 260.0, salt + 1)
