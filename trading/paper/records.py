@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -31,7 +31,7 @@ TRADING_PERMISSIONS = ("query-funds", "query-open-trades", "query-closed-trades"
 
 def kraken_id(prefix: str) -> str:
     """`OQCLML-BW3P3-BUCMWZ`: six, five and six characters, the first one telling the kind."""
-    letters = "".join(secrets.choice(_ID_ALPHABET) for _ in range(16))
+    letters = "".join(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in secrets.token_bytes(16))
     return f"{prefix}{letters[:5]}-{letters[5:10]}-{letters[10:]}"
 
 
@@ -122,7 +122,8 @@ _TRADE_DECIMALS = ("price", "cost", "fee", "volume")
 
 def document_of(record: Order | Trade) -> dict[str, Any]:
     """A JSON-ready copy; amounts as decimal strings."""
-    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in asdict(record).items()}
+    values = ((slot, getattr(record, slot)) for slot in record.__slots__)
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values}
 
 
 def order_from(document: dict[str, Any]) -> Order:
