@@ -264,11 +264,13 @@ def _system(prepared: Prepared) -> processes.System:
 
 
 def _load_demo(prepared: Prepared) -> None:
+    from django.db import connection
+
     from nija import demo
 
     say("preparing the demo's accounts")
-    for line in demo.load(data=prepared.data, paper_url=os.environ["KRAKEN_API_URL"]):
-        say(line)
+    demo.load(data=prepared.data, paper_url=os.environ["KRAKEN_API_URL"], say=say)
+    connection.close()
 
 
 def _request_stop(_number: int, _frame: FrameType | None) -> None:
