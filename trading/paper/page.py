@@ -62,7 +62,11 @@ class Page:
             values = _form_values(back, label=label, usd=usd, withdraw=withdraw, problem=str(error))
             return _html("form.html", values, status=400)
         await self._store.committed()
-        warning = "It may withdraw, so NIJA should refuse it." if withdraw else "It may query and trade, not withdraw."
+        warning = (
+            "Its key may withdraw, so NIJA must refuse it."
+            if withdraw
+            else "Its key may query and trade, not withdraw."
+        )
         values = {
             "label": escape(label or "Paper account"),
             "usd": f"{amount:,.2f}",
