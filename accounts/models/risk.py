@@ -22,13 +22,14 @@ DOLLARS_MAX = Decimal(10) ** 12
 SYMBOLS_MAX = 500
 SYMBOL = re.compile(r"[A-Z0-9.]{1,16}-USD")
 
+# Validators format their messages, so a per cent sign is doubled.
 _MULTIPLIER = "The multiplier is more than 0 and at most 10."
-_MAX_RISK = "The risk per trade is more than 0 % and at most 10 % of your equity."
+_MAX_RISK = "The risk per trade is more than 0 %% and at most 10 %% of your equity."
 _ALLOCATION = "The allocation is at least 1 cent; leave it empty to let copying use the whole balance."
 _POSITIONS = "Open positions are limited to a number from 1 to 50."
 _DAILY_LOSS = "The daily loss limit is at least 1 cent; leave it empty for no limit."
-_DRAWDOWN = "The drawdown limit is more than 0 % and less than 100 %; leave it empty for no limit."
-_SLIPPAGE = "Slippage is from 0 % to 5 %."
+_DRAWDOWN = "The drawdown limit is more than 0 %% and less than 100 %%; leave it empty for no limit."
+_SLIPPAGE = "Slippage is from 0 %% to 5 %%."
 
 
 def validate_symbols(value: Any) -> None:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from accounts import vault
 from accounts.models import Credential, KeyCheck, User
+
+logger = logging.getLogger(__name__)
 
 Secret = vault.Secret
 VaultError = vault.VaultError
@@ -93,6 +96,11 @@ def submit_key(user: User, *, api_key: str, api_secret: str, now: datetime, role
                 expires_at=now + PENDING_LIFE,
             )
             KeyCheck.objects.create(user=user, credential_id=credential_id, requested_at=now)
+    except VaultError as error:
+        logger.error("no key can be stored: %s", error)
+        raise KeyRefused(
+            "Keys cannot be stored here at the moment, because the vault of this installation is not set up. Tell its operator."
+        ) from None
     except IntegrityError:
         raise KeyRefused("This key was submitted twice at the same moment; wait for its verdict.") from None
     return credential
