@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from pytest_django.fixtures import Settings
@@ -26,7 +27,10 @@ from trading.models import (
     Schedule,
     StrategyCycle,
 )
+from trading.paper.server import run_in_thread
+from trading.paper.settings import PaperSettings
 from trading.services import cycles
+from trading.services.clock import SYSTEM
 from trading.strategy import registry
 from trading.strategy.candles import Candles
 from trading.strategy.decisions import (
@@ -397,3 +401,18 @@ def test_cycles_older_than_a_week_are_forgotten_and_their_orders_kept(clock: Mov
     _run(clock, public)
     assert not StrategyCycle.objects.filter(pk=first.pk).exists()
     assert Order.objects.filter(instrument__symbol="SOL-USD").exists()
+
+
+def test_the_paper_exchanges_market_is_judged_by_the_real_strategy_over_http(
+    account: Account, tmp_path: Path, settings: Settings
+) -> None:
+    with run_in_thread(PaperSettings(state=tmp_path / "paper.sqlite3", market="demo")) as exchange:
+        settings.KRAKEN_API_URL = exchange.url
+        Account.objects.update(balances_as_of=SYSTEM.now())
+        cycle = cycles.run_due_cycle(clock=SYSTEM)
+    assert cycle is not None
+    assert (cycle.problem, cycle.strategy) == ("", "apex")
+    candidates = Candidate.objects.filter(cycle=cycle)
+    assert candidates.count() == len(settings.MASTER_PAIRS)
+    assert all(set(each.parts) == {part.value for part in Part} for each in candidates)
+    assert all(each.order or each.vetoes for each in candidates)

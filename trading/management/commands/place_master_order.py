@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,6 +15,7 @@ from trading.services.clock import SYSTEM
 from trading.services.master_orders import MasterOrderRefused
 
 REASON = "By hand"
+STEP = Decimal("1e-12")
 
 
 class Command(BaseCommand):
@@ -50,6 +52,6 @@ class Command(BaseCommand):
         if price is None:
             raise CommandError(f"Nothing was traded: {order.refusal or f'the order is {order.state}'}.")
         self.stdout.write(
-            f"{order.side} {plain(order.filled)} {order.instrument.symbol} at {price}, "
+            f"{order.side} {plain(order.filled)} {order.instrument.symbol} at {plain(price.value.quantize(STEP))}, "
             f"${plain(order.filled_notional)}, fee ${plain(order.fee)}, order {order.venue_order_id} ({order.state})"
         )

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from tests.trading.services import master_books
+from tests.trading.services.master_books import NOW, D, MovedClock
+from trading.domain.money import Money, Price, Ratio
+from trading.domain.order_state import OrderState
+from trading.models import Account, Instrument, Levels, Order, OrderKind, OrderOrigin, Position
+from trading.services import levels, master_orders
+from trading.services.master_orders import StrategyEntry
+from trading.strategy.plan import EntryPlan, Target
+
+pytestmark = pytest.mark.django_db
+
+#: Entry 0.003: stop 0.00288, targets 0.00318 / 0.00327 / 0.00339 for 40, 30 and 30 per cent, trail 0.00012.
+PLAN = EntryPlan(
+    reference=Price(D("0.003")),
+    stop_distance=Ratio(D("0.04")),
+    targets=(
+        Target(Ratio(D("0.06")), Fraction(2, 5)),
+        Target(Ratio(D("0.09")), Fraction(3, 10)),
+        Target(Ratio(D("0.13")), Fraction(3, 10)),
+    ),
+    trail=Ratio(D("0.04")),
+    stagnation_below=Ratio(D("0.03")),
+    stagnation_after_s=3600,
+    max_holding_s=7200,
+)
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture
+def account() -> Account:
+    return master_books.master()
+
+
+@pytest.fixture
+def beam(account: Account) -> Instrument:
+    return master_books.instrument()
+
+
+@pytest.fixture
+def position(account: Account, beam: Instrument, clock: MovedClock) -> Position:
+    """10,000 BEAM that the strategy bought at 0.003."""
+    master_books.price(beam, bid="0.002999", ask="0.003")
+    order = master_orders.plan_entry(
+        instrument=beam,
+        amount=Money(D(30)),
+        origin=OrderOrigin.STRATEGY,
+        reason="apex: score 80",
+        clock=clock,
+        entry_plan=StrategyEntry("apex", "1", "abc", PLAN, NOW - timedelta(seconds=20)),
+    )
+    return master_books.fill(order, at_price="0.003", now=clock.now())
+
+
+def _at(bid: str, clock: MovedClock, beam: Instrument) -> list[Order]:
+    """Two seconds later the best bid is `bid`."""
+    clock.advance(2)
+    master_books.price(beam, bid=bid, ask=bid, now=clock.now())
+    return levels.watch(clock=clock)
+
+
+def _kept() -> Levels:
+    return Levels.objects.get()
+
+
+def test_levels_come_from_the_entrys_plan_and_the_price_really_paid(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    assert _at("0.003", clock, beam) == []
+    kept = _kept()
+    assert (kept.entry_price, kept.strategy, kept.version) == (D("0.003"), "apex", "1")
+    assert kept.opened_market_at == NOW - timedelta(seconds=20)
+    assert kept.plan["stop"] == "0.00288"
+    assert [target["level"] for target in kept.plan["targets"]] == ["0.00318", "0.00327", "0.00339"]
+    assert kept.plan["trailing"] is None
+
+
+def test_a_position_opened_by_hand_gets_no_levels(account: Account, beam: Instrument, clock: MovedClock) -> None:
+    master_books.price(beam)
+    order = master_orders.plan_entry(
+        instrument=beam, amount=Money(D(30)), origin=OrderOrigin.MANUAL, reason="", clock=clock
+    )
+    master_books.fill(order, at_price="0.003", now=clock.now())
+    assert _at("0.0001", clock, beam) == []
+    assert not Levels.objects.exists()
+
+
+def test_a_position_bought_by_hand_after_the_strategys_was_sold_gets_no_levels_either(
+    position: Position, account: Account, beam: Instrument, clock: MovedClock
+) -> None:
+    clock.advance(10)
+    sale = master_orders.plan_exit(
+        instrument=beam, fraction=Fraction(1), origin=OrderOrigin.MANUAL, reason="", clock=clock
+    )
+    master_books.fill(sale, at_price="0.003", now=clock.now())
+    _at("0.003", clock, beam)
+    again = master_orders.plan_entry(
+        instrument=beam, amount=Money(D(20)), origin=OrderOrigin.MANUAL, reason="", clock=clock
+    )
+    clock.advance(10)
+    master_books.fill(again, at_price="0.003", now=clock.now())
+    assert _at("0.001", clock, beam) == []
+    assert not Levels.objects.exists()
+
+
+@pytest.mark.money
+def test_the_stop_sells_everything_with_the_reason(position: Position, clock: MovedClock, beam: Instrument) -> None:
+    (order,) = _at("0.00288", clock, beam)
+    assert (order.quantity, order.kind, order.limit_price) == (D(10000), OrderKind.EXIT, None)
+    assert (order.origin, order.state) == (OrderOrigin.STRATEGY, OrderState.READY)
+    assert order.reason == "stop: 0.00288 reached 0.00288"
+
+
+@pytest.mark.money
+def test_three_targets_sell_their_shares_one_after_the_other(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    sold = []
+    for bid in ("0.00318", "0.00327", "0.0034"):
+        (order,) = _at(bid, clock, beam)
+        sold.append(order.quantity)
+        assert _at(bid, clock, beam) == []
+        master_books.fill(order, at_price=bid, now=clock.now())
+    assert sold == [D(4000), D(3000), D(3000)]
+    assert not Position.objects.get().is_open
+    _at("0.0034", clock, beam)
+    assert not Levels.objects.exists()
+
+
+def test_the_count_of_targets_advances_with_the_order_that_sells(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    (order,) = _at("0.00318", clock, beam)
+    assert (_kept().plan["targets_hit"], _kept().plan["exit_order"]) == (1, order.pk)
+    assert [target["hit"] for target in _kept().plan["targets"]] == [True, False, False]
+
+
+def test_while_an_exit_is_on_its_way_no_target_is_counted(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    master_orders.plan_exit(instrument=beam, fraction=Fraction(1, 2), origin=OrderOrigin.MANUAL, reason="", clock=clock)
+    assert _at("0.00318", clock, beam) == []
+    assert _kept().plan["targets_hit"] == 0
+    assert _kept().plan["highest"] == "0.00318"
+
+
+def test_a_sale_that_came_to_nothing_is_asked_for_again_after_a_pause(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    (first,) = _at("0.00318", clock, beam)
+    Order.objects.filter(pk=first.pk).update(state=OrderState.REJECTED)
+    assert _at("0.00318", clock, beam) == []
+    assert _kept().plan["targets_hit"] == 0
+    clock.advance(28)
+    (second,) = _at("0.00318", clock, beam)
+    assert (second.quantity, second.exit_number) == (D(4000), 2)
+
+
+def test_after_the_first_target_the_trailing_stop_follows_the_highest_bid(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    (first,) = _at("0.0032", clock, beam)
+    master_books.fill(first, at_price="0.0032", now=clock.now())
+    assert _at("0.00326", clock, beam) == []
+    assert _kept().plan["trailing"] == "0.00314"
+    assert _at("0.00315", clock, beam) == []
+    (last,) = _at("0.00314", clock, beam)
+    assert last.quantity == D(6000)
+    assert last.reason.startswith("trailing stop")
+
+
+def test_what_was_sold_by_hand_counts_towards_the_targets(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    _at("0.003", clock, beam)
+    by_hand = master_orders.plan_exit(
+        instrument=beam, fraction=Fraction(1, 5), origin=OrderOrigin.MANUAL, reason="", clock=clock
+    )
+    master_books.fill(by_hand, at_price="0.003", now=clock.now())
+    (order,) = _at("0.00318", clock, beam)
+    # The plan keeps 60 % of what was bought after its first target.
+    assert position.managed - D(2000) - order.quantity == D(6000)
+
+
+def test_a_part_too_small_for_kraken_becomes_the_whole(position: Position, clock: MovedClock, beam: Instrument) -> None:
+    Instrument.objects.update(quantity_min=D(4500))
+    (order,) = _at("0.00318", clock, beam)
+    assert order.quantity == D(10000)
+    assert order.reason.endswith("a part is less than Kraken sells")
+
+
+def test_time_ends_a_position_by_the_exchanges_clock(
+    position: Position, clock: MovedClock, beam: Instrument, settings: Settings
+) -> None:
+    settings.VENUE_IS_LOCAL = False
+    clock.advance(7100)
+    assert _at("0.0031", clock, beam) == []
+    clock.advance(100)
+    (order,) = _at("0.0031", clock, beam)
+    assert order.reason.startswith("time: held")
+
+
+def test_a_stale_price_decides_nothing(position: Position, clock: MovedClock, beam: Instrument) -> None:
+    master_books.price(beam, bid="0.0001", ask="0.0001", now=clock.now())
+    clock.advance(31)
+    assert levels.watch(clock=clock) == []
+
+
+def test_an_error_in_one_position_does_not_stop_the_watch_of_the_next(
+    position: Position, account: Account, clock: MovedClock, beam: Instrument
+) -> None:
+    _at("0.003", clock, beam)
+    other = master_books.instrument("SOL-USD", quantity_min="1")
+    master_books.price(other, bid="0.002999", ask="0.003", now=clock.now())
+    order = master_orders.plan_entry(
+        instrument=other,
+        amount=Money(D(10)),
+        origin=OrderOrigin.STRATEGY,
+        reason="",
+        clock=clock,
+        entry_plan=StrategyEntry("apex", "1", "abc", PLAN, NOW),
+    )
+    master_books.fill(order, at_price="0.003", now=clock.now())
+    Levels.objects.update(strategy="forgotten")
+    clock.advance(2)
+    for row in (beam, other):
+        master_books.price(row, bid="0.0028", ask="0.0028", now=clock.now())
+    (exit_order,) = levels.watch(clock=clock)
+    assert exit_order.instrument == other
+
+
+def test_a_partly_booked_entry_waits_for_its_levels(position: Position, clock: MovedClock, beam: Instrument) -> None:
+    Order.objects.update(state=OrderState.PARTIAL)
+    assert _at("0.0001", clock, beam) == []
+    assert not Levels.objects.exists()
+
+
+def test_more_bought_by_hand_is_sold_in_the_same_proportions(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    _at("0.003", clock, beam)
+    more = master_orders.plan_entry(
+        instrument=beam, amount=Money(D(15)), origin=OrderOrigin.MANUAL, reason="", clock=clock
+    )
+    master_books.fill(more, at_price="0.003", now=clock.now())
+    (order,) = _at("0.00318", clock, beam)
+    assert order.quantity == (D(10000) + more.quantity) * Decimal("0.4")
+
+
+def test_without_a_master_nothing_is_watched(clock: MovedClock) -> None:
+    assert levels.watch(clock=clock) == []
