@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -130,7 +131,7 @@ TEMPLATES = [
 _DATABASE_URL = env.str("DATABASE_URL", default="")
 # No URL for our own file: its path may hold any sign.
 _EMBEDDED = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(NIJA_DATA_DIR / "nija.sqlite3")}
-DATABASES = {"default": env.db_url_config(_DATABASE_URL) if _DATABASE_URL else _EMBEDDED}
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(_DATABASE_URL) if _DATABASE_URL else _EMBEDDED}
 ATOMIC_REQUESTS = False
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {

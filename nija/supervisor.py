@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from nija import watcher
 from nija.process_log import ProcessLog
@@ -96,8 +97,8 @@ class Supervisor:
                 )
             time.sleep(POLL_S)
 
-    def run(self) -> None:
-        """Returns only by an exception: GaveUp, or whatever a signal handler raises."""
+    def run(self) -> NoReturn:
+        """Ends only by an exception: GaveUp, or whatever a signal handler raises."""
         while True:
             self._raise_fault()
             time.sleep(POLL_S)
@@ -121,11 +122,11 @@ class Supervisor:
             if running.child.stop_stage == stage and running.process is not None
         ]
         groups = {process.pid for process in processes}
-        watcher.send(groups, watcher.signal.SIGTERM)
+        watcher.send(groups, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline and any(process.poll() is None for process in processes):
             time.sleep(0.02)
-        watcher.send(groups, watcher.signal.SIGKILL)
+        watcher.send(groups, signal.SIGKILL)
         for process in processes:
             process.wait()
             self._tell_watcher("-", process.pid)
@@ -164,7 +165,7 @@ class Supervisor:
         if status is None:
             return
         # What the dead process started itself may still hold its port.
-        watcher.send({process.pid}, watcher.signal.SIGKILL)
+        watcher.send({process.pid}, signal.SIGKILL)
         self._tell_watcher("-", process.pid)
         running.process = None
         self._count_death(running, status=status, now=now)

@@ -7,6 +7,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -164,11 +165,11 @@ def _running(base: Path, binaries: Path) -> Iterator[str]:
         yield url
     finally:
         # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
-        watcher.send({server.pid}, watcher.signal.SIGINT)
+        watcher.send({server.pid}, signal.SIGINT)
         try:
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            watcher.send({server.pid}, watcher.signal.SIGKILL)
+            watcher.send({server.pid}, signal.SIGKILL)
             server.wait()
         guard.stdin.write(f"-{server.pid}\n".encode())
         guard.stdin.close()

@@ -56,20 +56,15 @@ def lint() -> None:
     contracts = "import sys; from importlinter.cli import lint_imports_command as c; sys.argv[0] = 'lint-imports'; c()"
     step("ruff check", [python, "-m", "ruff", "check", "--quiet", "."])
     step("ruff format", [python, "-m", "ruff", "format", "--check", "--quiet", "."])
-    step("mypy", [python, "-m", "mypy"])
     step("import contracts", [python, "-c", contracts])
     with tempfile.TemporaryDirectory(prefix="nija-lint-") as directory:
-        development = {**os.environ, "NIJA_ENV": "development", "NIJA_DATA_DIR": directory, "NIJA_PROCESS": "lint"}
-        step(
-            "migrations are complete",
-            [python, "manage.py", "makemigrations", "--check", "--dry-run"],
-            environment=development,
-        )
-        step(
-            "check --deploy with production settings",
-            [python, "-W", "ignore", "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
-            environment=_production(Path(directory)),
-        )
+        own = {"NIJA_DATA_DIR": directory, "NIJA_PROCESS": "lint"}
+        development = {**os.environ, **own, "NIJA_ENV": "development"}
+        step("mypy", [python, "-m", "mypy"], environment=development)
+        makemigrations = [python, "manage.py", "makemigrations", "--check", "--dry-run"]
+        step("migrations are complete", makemigrations, environment=development)
+        deploy = [python, "-W", "ignore", "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+        step("check --deploy with production settings", deploy, environment=_production(Path(directory)))
 
 
 def _production(directory: Path) -> dict[str, str]:
