@@ -86,6 +86,10 @@ class Unparsable(OutcomeUnknown):
     """An answer came, but it is not one this client understands."""
 
 
+class PermissionsUnknown(Unparsable):
+    """Kraken described a key without saying what it may do."""
+
+
 # A code that begins with one of these proves nothing about an order.
 _UNKNOWN = (
     "eservice:",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Quantity, Ratio
 from trading.kraken import wire
-from trading.kraken.errors import Unparsable
+from trading.kraken.errors import PermissionsUnknown, Unparsable
 from trading.kraken.values import (
     AddedOrder,
     ApiKeyInfo,
@@ -308,12 +308,15 @@ def _fee(row: Any, name: str) -> Ratio:
 
 
 def api_key_info(found: Mapping[str, Any]) -> ApiKeyInfo:
-    """Unknown permissions are no permissions to rely on: a missing list is Unparsable."""
+    """Unknown permissions are no permissions to rely on: without a list of them this is PermissionsUnknown."""
 
     def either(camel: str, snake: str) -> Any:
         return found.get(camel, found.get(snake))
 
-    permissions = _texts(found.get("permissions"), "permissions")
+    try:
+        permissions = _texts(found.get("permissions"), "permissions")
+    except Unparsable as error:
+        raise PermissionsUnknown(error.sentence) from None
     allowlist = either("ipAllowlist", "ip_allowlist")
     valid_until = wire.optional_instant(either("validUntil", "valid_until"), "validUntil")
     return ApiKeyInfo(

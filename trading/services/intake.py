@@ -19,7 +19,14 @@ from trading.domain import key_policy, order_state
 from trading.domain.key_policy import KeyFacts, Refused
 from trading.domain.nonce import next_nonce
 from trading.kraken.endpoints import PrivateClient
-from trading.kraken.errors import CredentialsRefused, KrakenError, NotPlaced, RateLimited, Unavailable, Unparsable
+from trading.kraken.errors import (
+    CredentialsRefused,
+    KrakenError,
+    NotPlaced,
+    PermissionsUnknown,
+    RateLimited,
+    Unavailable,
+)
 from trading.kraken.signing import Credentials
 from trading.kraken.transport import RequestsTransport, Transport
 from trading.kraken.values import ApiKeyInfo
@@ -105,6 +112,8 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
         facts = _facts(ask(credential_id))
     except CredentialsRefused as error:
         reason = f"{error.sentence} Replace the key."
+    except PermissionsUnknown:
+        reason = _without_permissions(now)
     except KrakenError as error:
         logger.warning("key %s was not checked: %s", credential_id, error.sentence)
         return credential.entries_blocked_reason
@@ -185,8 +194,8 @@ def _judge_failure(credential: Credential, error: KrakenError, *, now: datetime)
         )
     elif isinstance(error, CredentialsRefused):
         _refuse(credential, f"{error.sentence} Nothing was stored. Copy both parts of the key again.", now=now)
-    elif isinstance(error, Unparsable):
-        _refuse(credential, _verdict_without_permissions(now), now=now)
+    elif isinstance(error, PermissionsUnknown):
+        _refuse(credential, _without_permissions(now), now=now)
     elif isinstance(error, NotPlaced) and not isinstance(error, (RateLimited, Unavailable)):
         _refuse(credential, f"Kraken refused the key's check: {error.sentence}", now=now)
     else:
@@ -195,7 +204,7 @@ def _judge_failure(credential: Credential, error: KrakenError, *, now: datetime)
         doorbell.changed([credential.user_id])
 
 
-def _verdict_without_permissions(now: datetime) -> str:
+def _without_permissions(now: datetime) -> str:
     decision = key_policy.verdict(KeyFacts(permissions=None, nonce_window=0, iban=""), now=now)
     assert isinstance(decision, Refused)
     return decision.sentence
