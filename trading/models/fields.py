@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from trading.domain.money import plain
 
 
-class ExactDecimalField(models.DecimalField):
+class ExactDecimalField(models.DecimalField):  # type: ignore[type-arg]
     """A decimal that keeps every digit: `numeric` on PostgreSQL, text on SQLite, whose own decimals are 15-digit floats.
 
     Therefore never compare, order or add up such a column in SQL; do it in Python, on Decimals.

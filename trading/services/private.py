@@ -41,9 +41,13 @@ class LaneBusy(Exception):
     """The key's lane is in use, blocked or out of budget; come again."""
 
 
-@cache
 def transport() -> Transport:
-    return RequestsTransport(settings.KRAKEN_API_URL, pool_size=SENDERS)
+    return _transport(settings.KRAKEN_API_URL)
+
+
+@cache
+def _transport(url: str) -> Transport:
+    return RequestsTransport(url, pool_size=SENDERS)
 
 
 @cache

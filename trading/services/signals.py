@@ -92,7 +92,7 @@ def emit(order: Order, position: Position, *, now: datetime) -> bool:
 
 def _average(executions: Sequence[Execution]) -> Decimal:
     """Exactly the price when all executions have the same; otherwise Σ quantity × price / Σ quantity."""
-    prices = {e.price for e in executions}
+    prices: set[Decimal] = {e.price for e in executions}
     if len(prices) == 1:
         return prices.pop()
     total = sum((CONTEXT.multiply(e.quantity, e.price) for e in executions), Decimal(0))
