@@ -42,6 +42,7 @@ STATES: dict[str, tuple[str, str]] = {
     "rejected": ("bad", "Rejected"),
     "not_placed": ("warn", "Not placed"),
     "manual": ("bad", "Needs attention"),
+    "master": ("good", "Master"),
     "running": ("good", "Running"),
     "connected": ("good", "Connected"),
     "failing": ("bad", "Not answering"),

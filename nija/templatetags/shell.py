@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import template
 from django.http import HttpRequest
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, resolve, reverse
+from django.utils import timezone
+
+from accounts.models import User
+from copytrade.selectors import standing
+from copytrade.selectors.standing import StandingKey
 
 register = template.Library()
 
@@ -52,10 +58,40 @@ def navigation(context: dict[str, Any]) -> dict[str, Any]:
     return {"entries": entries, "current": current}
 
 
+@dataclass(frozen=True, slots=True)
+class HeaderState:
+    """The state in the header and what its button does: stop, resume, or nothing to press."""
+
+    key: str
+    word: str
+    path: str
+    button: str
+
+
 @register.inclusion_tag("components/copying_state.html", takes_context=True)
-def copying_state(context: dict[str, Any]) -> dict[str, Any]:
-    """The reader's copying state in the header, with the way to stop it."""
+def copying_state(context: dict[str, Any]) -> dict[str, HeaderState | None]:
+    """The reader's copying state in the header, with the way to stop it. Operators see the platform's."""
     request: HttpRequest | None = context.get("request")
-    staff = bool(request and getattr(request.user, "is_staff", False))
-    path = "/operator/stop/" if staff else "/stop/"
-    return {"staff": staff, "stop_path": path if _exists(path) else "", "header": None}
+    user = getattr(request, "user", None)
+    if not isinstance(user, User):
+        return {"header": None}
+    return {"header": _platform_state() if user.is_staff else _own_state(user, timezone.now())}
+
+
+def _platform_state() -> HeaderState:
+    platform = standing.platform()
+    if platform.stopped_at is not None:
+        return HeaderState("stopped", "Entries stopped", reverse("operator_stop"), "resume")
+    if platform.entries_blocked:
+        return HeaderState("stopped", "Entries blocked", "", "")
+    return HeaderState("running", "Entries on", reverse("operator_stop"), "stop")
+
+
+def _own_state(user: User, now: datetime) -> HeaderState:
+    account, current = standing.of_user(user, now=now)
+    if account is None or current.key in {StandingKey.NOT_CONNECTED, StandingKey.MASTER}:
+        word = "Master" if current.key is StandingKey.MASTER else "Not connected"
+        return HeaderState(current.key.value, word, "", "")
+    if current.own:
+        return HeaderState(current.key.value, "", reverse("stop"), "resume")
+    return HeaderState(current.key.value, "", reverse("stop"), "stop")

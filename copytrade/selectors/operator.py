@@ -1,0 +1,299 @@
+"""What an operator sees of the fleet. No query here is made once per follower."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from copytrade.models import CopyOrder, CopyStatus
+from copytrade.selectors import copies, follower, standing
+from copytrade.selectors.copies import CopyRow
+from copytrade.selectors.follower import PositionRow
+from copytrade.selectors.standing import Platform, Standing, StandingKey
+from trading.domain.money import Quantity
+from trading.domain.order_state import OrderState
+from trading.models import (
+    Account,
+    Candidate,
+    Event,
+    EventKind,
+    MarketPrice,
+    Order,
+    Position,
+    Role,
+    Schedule,
+    Signal,
+    SignalKind,
+    StrategyCycle,
+    Venue,
+)
+from trading.selectors import equity
+from trading.selectors.equity import Worth
+
+SIGNALS = 10
+EVENTS = 8
+FOLLOWERS = 50
+#: An exit that is this old and still owed is named as overdue (invariant I8 gives thirty seconds).
+OVERDUE_AFTER = timedelta(seconds=30)
+MASTER_SCHEDULE = "master-cycle"
+MASTER_POSITIONS_MAX = 8
+_COPIED = frozenset({"filled", "sold", "partly"})
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """What would make money unsafe, counted."""
+
+    unknown_orders: int
+    manual_orders: int
+    held_accounts: int
+    exits_overdue: int
+    alerts: int
+
+    @property
+    def safe(self) -> bool:
+        return not (
+            self.unknown_orders or self.manual_orders or self.held_accounts or self.exits_overdue or self.alerts
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """One signal and what became of it. `counts` is keyed by outcome."""
+
+    signal: Signal
+    counts: Mapping[str, int]
+    copied: int
+    reduced: int
+    skipped: int
+    other: int
+    median_lag_s: float | None
+
+    @property
+    def base(self) -> str:
+        return self.signal.instrument.symbol.partition("-")[0]
+
+    @property
+    def total(self) -> int:
+        return self.copied + self.reduced + self.skipped + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerRow:
+    account: Account
+    standing: Standing
+    worth: Worth
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    account: Account
+    standing: Standing
+    worth: Worth
+    positions: Sequence[PositionRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """The last finished cycle, its candidates best first, and when the next is due."""
+
+    last: StrategyCycle | None
+    candidates: Sequence[Candidate]
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    platform: Platform
+    safety: Safety
+    venue: Venue | None
+    master: Master | None
+    cycle: Cycle
+    counts: Mapping[StandingKey, int]
+    followers: Sequence[FollowerRow]
+    open_positions: int
+    signals: Sequence[SignalRow]
+    events: Sequence[Event]
+
+    @property
+    def copying(self) -> int:
+        return self.counts[StandingKey.COPYING]
+
+    @property
+    def close_only(self) -> int:
+        return self.counts[StandingKey.CLOSE_ONLY]
+
+    @property
+    def stopped_or_off(self) -> int:
+        return self.counts[StandingKey.STOPPED] + self.counts[StandingKey.OFF]
+
+    @property
+    def attention(self) -> int:
+        return self.counts[StandingKey.ATTENTION] + self.counts[StandingKey.NOT_CONNECTED]
+
+
+def overview(*, now: datetime) -> Overview:
+    everybody = standing.platform()
+    rows = follower_rows(_followers(), everybody, now=now)
+    return Overview(
+        platform=everybody,
+        safety=safety(now=now),
+        venue=Venue.objects.filter(pk=settings.VENUE).first(),
+        master=_master(everybody, now=now),
+        cycle=_cycle(),
+        counts=Counter(row.standing.key for row in rows),
+        followers=sorted(rows, key=lambda row: (row.standing.enters, row.account.pk))[:SIGNALS],
+        open_positions=sum(row.worth.open_positions for row in rows),
+        signals=signal_rows(_signals().order_by("-pk")[:SIGNALS]),
+        events=list(Event.objects.select_related("account__user", "order").order_by("-at")[:EVENTS]),
+    )
+
+
+def _followers() -> QuerySet[Account]:
+    found = Account.objects.filter(venue=settings.VENUE, role=Role.FOLLOWER).select_related("user__risk")
+    return found.order_by("pk")
+
+
+def _signals() -> QuerySet[Signal]:
+    return Signal.objects.filter(account__venue=settings.VENUE).select_related("instrument", "order")
+
+
+def followers_page(*, after: int | None, now: datetime) -> tuple[list[FollowerRow], int | None]:
+    """One page of followers in the order they joined, and the id the next page begins after."""
+    found = list((_followers().filter(pk__gt=after) if after is not None else _followers())[: FOLLOWERS + 1])
+    following = found[FOLLOWERS - 1].pk if len(found) > FOLLOWERS else None
+    return follower_rows(found[:FOLLOWERS], standing.platform(), now=now), following
+
+
+def follower_rows(accounts: Collection[Account], everybody: Platform, *, now: datetime) -> list[FollowerRow]:
+    accounts = list(accounts)
+    keys = standing.active_keys([account.user_id for account in accounts])
+    worths = equity.worth_of(accounts, now=now)
+    return [
+        FollowerRow(
+            account=account,
+            standing=standing.judge(account, account.user.risk, keys.get(account.user_id), everybody, now=now),
+            worth=worths[account.pk],
+        )
+        for account in accounts
+    ]
+
+
+def safety(*, now: datetime) -> Safety:
+    here = Order.objects.filter(account__venue=settings.VENUE)
+    unsettled = Counter(here.filter(state__in=(OrderState.UNKNOWN, OrderState.MANUAL)).values_list("state", flat=True))
+    return Safety(
+        unknown_orders=unsettled[OrderState.UNKNOWN],
+        manual_orders=unsettled[OrderState.MANUAL],
+        held_accounts=Account.objects.filter(venue=settings.VENUE, held_at__isnull=False).count(),
+        exits_overdue=_exits_overdue(now=now),
+        alerts=Event.objects.filter(kind=EventKind.ALERT, resolved_at__isnull=True).count(),
+    )
+
+
+def _exits_overdue(*, now: datetime) -> int:
+    """Followers' sellable positions in instruments the master has left, half a minute after the master's last exit."""
+    venue = settings.VENUE
+    held = Position.objects.filter(account__venue=venue, is_open=True)
+    masters = held.filter(account__role=Role.MASTER).values("instrument_id")
+    left = list(
+        held.filter(account__role=Role.FOLLOWER).exclude(instrument_id__in=masters).select_related("instrument")
+    )
+    instruments = {position.instrument_id for position in left}
+    recent = set(
+        Signal.objects.filter(
+            instrument_id__in=instruments, kind=SignalKind.EXIT, created_at__gt=now - OVERDUE_AFTER
+        ).values_list("instrument_id", flat=True)
+    )
+    prices = MarketPrice.objects.in_bulk(instruments, field_name="instrument_id")
+    return sum(
+        1
+        for position in left
+        if position.instrument_id not in recent and _sellable(position, prices.get(position.instrument_id))
+    )
+
+
+def _sellable(position: Position, price: MarketPrice | None) -> bool:
+    return price is None or position.instrument.rules.sellable(Quantity(position.managed), price.bid_price)
+
+
+def _master(everybody: Platform, *, now: datetime) -> Master | None:
+    account = Account.objects.filter(venue=settings.VENUE, role=Role.MASTER).select_related("user__risk").first()
+    if account is None:
+        return None
+    (row,) = follower_rows([account], everybody, now=now)
+    return Master(account, row.standing, row.worth, follower.open_positions(account, now=now))
+
+
+def _cycle() -> Cycle:
+    last = StrategyCycle.objects.filter(finished_at__isnull=False).order_by("-pk").first()
+    due = Schedule.objects.filter(name=MASTER_SCHEDULE).first()
+    candidates: list[Candidate] = []
+    if last is not None:
+        candidates = list(last.candidates.select_related("instrument", "order").order_by("-score", "pk"))
+    return Cycle(last, candidates, due.due_at if due else None)
+
+
+def signal_rows(signals: Collection[Signal]) -> list[SignalRow]:
+    """Signals with their followers' outcomes counted: one query for all of them."""
+    signals = list(signals)
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    lags: dict[int, list[float]] = defaultdict(list)
+    executed = {signal.pk: signal.executed_at for signal in signals}
+    found = CopyOrder.objects.filter(signal_id__in=executed).values_list(
+        "signal_id", "status", "reason", "cap", "kind", "order__state", "order__filled", "order__sent_at"
+    )
+    for signal_id, status, reason, cap, kind, state, filled, sent_at in found.iterator():
+        outcome = copies.outcome_of(status, reason=reason, cap=cap, order_state=state, filled=filled, kind=kind)
+        counts[signal_id][outcome] += 1
+        lag = copies.lag(sent_at, executed[signal_id])
+        if lag is not None and status == CopyStatus.ORDERED:
+            lags[signal_id].append(lag.total_seconds())
+    return [_signal_row(signal, counts[signal.pk], lags[signal.pk]) for signal in signals]
+
+
+def _signal_row(signal: Signal, counts: Counter[str], lags: Sequence[float]) -> SignalRow:
+    copied = sum(counts[outcome] for outcome in _COPIED)
+    return SignalRow(
+        signal=signal,
+        counts=dict(counts),
+        copied=copied,
+        reduced=counts["reduced"],
+        skipped=counts["skipped"],
+        other=counts.total() - copied - counts["reduced"] - counts["skipped"],
+        median_lag_s=round(median(lags), 2) if lags else None,
+    )
+
+
+def signal(signal_id: int) -> SignalRow | None:
+    found = _signals().filter(pk=signal_id).first()
+    return signal_rows([found])[0] if found is not None else None
+
+
+def signal_copies(signal_id: int, *, after: int | None) -> tuple[list[CopyRow], int | None]:
+    """One row per follower of a signal, in pages, and the id the next page begins after."""
+    found = CopyOrder.objects.filter(signal_id=signal_id).select_related("signal__instrument", "order", "account__user")
+    rows = list((found.filter(pk__gt=after) if after is not None else found).order_by("pk")[: copies.PAGE + 1])
+    following = rows[copies.PAGE - 1].pk if len(rows) > copies.PAGE else None
+    return [CopyRow(copy) for copy in rows[: copies.PAGE]], following
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many people and positions a stop for everybody concerns."""
+
+    followers: int
+    open_positions: int
+
+
+def size() -> Size:
+    return Size(
+        followers=_followers().count(),
+        open_positions=Position.objects.filter(account__venue=settings.VENUE, is_open=True).count(),
+    )

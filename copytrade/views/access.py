@@ -1,0 +1,45 @@
+"""Who may see a page, and the instant it is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Concatenate, ParamSpec
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+from django.views.decorators.cache import never_cache
+
+from accounts.models import User
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+def reader(request: HttpRequest) -> User:
+    """The logged-in user, typed. Views behind `member` or `operator` only."""
+    assert isinstance(request.user, User), "the view is not behind a log-in"
+    return request.user
+
+
+def member(view: View[P]) -> View[P]:
+    """Pages of somebody logged in; browsers keep no copy of them."""
+    return login_required(never_cache(view))
+
+
+def operator(view: View[P]) -> View[P]:
+    """Pages for operators; others are told that they are not for them."""
+
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        if not reader(request).is_staff:
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    update_wrapper(guarded, view)
+    return member(guarded)
+
+
+def whole_number(text: str | None) -> int | None:
+    """A cursor from the address, or None for anything else."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
