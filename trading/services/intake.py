@@ -18,6 +18,7 @@ from trading import doorbell
 from trading.domain import key_policy, order_state
 from trading.domain.key_policy import KeyFacts, Refused
 from trading.domain.nonce import next_nonce
+from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import PrivateClient
 from trading.kraken.errors import (
     CredentialsRefused,
@@ -44,6 +45,10 @@ AWAY = "Kraken does not answer at the moment. The key is kept sealed and tried a
 
 class _CannotTake(Exception):
     """The key is fine but the account is not; the text is for its owner."""
+
+
+class _NotYet(Exception):
+    """The key is fine but must wait; the text is for its owner."""
 
 
 def submit(user: User, *, api_key: str, api_secret: str, clock: Clock, role: str = Role.FOLLOWER) -> Credential:
@@ -84,6 +89,8 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Tr
         return
     try:
         _connect(credential, facts, nonce=nonce, now=clock.now())
+    except _NotYet as reason:
+        credentials.postpone_check(credential.pk, message=str(reason))
     except _CannotTake as problem:
         _refuse(credential, str(problem), now=clock.now())
     except IntegrityError:
@@ -245,6 +252,9 @@ def _account_for(credential: Credential, iban: str, *, now: datetime) -> Account
         )
     if mine.venue != credential.venue:
         raise _CannotTake(f"Your account belongs to {mine.venue}; this installation now talks to another exchange.")
+    if mine.orders.filter(state__in=(OrderState.SENDING, OrderState.UNKNOWN)).exists():
+        # Only a read on the old key makes a late request of the old key invalid.
+        raise _NotYet("The key is good. An order sent with the present key must be settled first; then it is replaced.")
     if mine.iban != iban:
         if mine.orders.exists():
             raise _CannotTake(
