@@ -33,7 +33,7 @@ from trading.services.clock import Clock
 from trading.services.master_orders import MasterOrderRefused
 from trading.strategy import exits, registry
 from trading.strategy import plan as strategy_plan
-from trading.strategy.decisions import ExitDecision, OpenPosition
+from trading.strategy.decisions import ExitDecision, OpenPosition, shown
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ PRICE_USABLE_FOR = timedelta(seconds=30)
 #: An exit that Kraken refused is not repeated faster than this.
 REPEAT_AFTER = timedelta(seconds=30)
 WHOLE = Fraction(1)
+#: Finer than any tick: an average price and the stop below it need no more digits.
+AVERAGE_STEP = Decimal("1e-12")
 #: What is met at every look until it passes.
 _LEVEL_OF = {"dust": logging.DEBUG, "live_exit": logging.DEBUG, "orders_not_allowed": logging.DEBUG}
 
@@ -83,7 +85,7 @@ class Progress:
     def as_json(self, entry_price: Price) -> dict[str, Any]:
         targets = [
             {
-                "level": str(target.level(entry_price)),
+                "level": shown(target.level(entry_price)),
                 "fraction": str(target.fraction),
                 "hit": number <= self.targets_hit,
             }
@@ -93,7 +95,7 @@ class Progress:
         return {
             "entry": self.plan.as_json(),
             "stop": str(self.stop),
-            "trailing": str(trailing) if trailing is not None else None,
+            "trailing": shown(trailing) if trailing is not None else None,
             "targets": targets,
             "targets_hit": self.targets_hit,
             "highest": str(self.highest),
@@ -155,7 +157,7 @@ def _levels_of(position: Position, *, now: datetime) -> Levels | None:
     if entry is None or (known is not None and known.entry_order_id == entry.pk):
         return known if entry is not None else None
     planned = EntryPlan.objects.get(order=entry)
-    average = Price(CONTEXT.divide(entry.filled_notional, entry.filled))
+    average = Price(CONTEXT.divide(entry.filled_notional, entry.filled).quantize(AVERAGE_STEP))
     plan = strategy_plan.EntryPlan.from_json(planned.plan)
     opened = OpenPosition.opened(plan, entry_price=average, opened_at=int(planned.market_at.timestamp()))
     progress = Progress(
@@ -163,7 +165,7 @@ def _levels_of(position: Position, *, now: datetime) -> Levels | None:
         bought=position.managed,
         managed=position.managed,
         highest=opened.highest,
-        stop=opened.stop,
+        stop=Price(opened.stop.value.quantize(AVERAGE_STEP)),
         targets_hit=0,
     )
     levels, _ = Levels.objects.update_or_create(

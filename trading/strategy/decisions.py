@@ -196,3 +196,8 @@ def percent(ratio: Ratio) -> str:
     """`ratio` as people read it: at most two decimals, a space before the sign."""
     rounded = plain(ratio.percent.quantize(Decimal("0.01")))
     return f"{'0' if rounded == '-0' else rounded} %"
+
+
+def shown(price: Price) -> str:
+    """`price` as people read it: a level is a product of many digits, of which eight that count are enough."""
+    return plain(Decimal(f"{price.value:.8g}"))

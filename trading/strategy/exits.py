@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from trading.domain.money import Price
-from trading.strategy.decisions import TARGET_REASONS, ExitDecision, ExitReason, OpenPosition, percent
+from trading.strategy.decisions import TARGET_REASONS, ExitDecision, ExitReason, OpenPosition, percent, shown
 from trading.strategy.plan import ONE
 
 ALL = Fraction(1)
@@ -23,10 +23,10 @@ def evaluate(position: OpenPosition, *, price: Price, market_time: int) -> ExitD
     if position.fraction_left <= 0:
         return None
     if price <= position.stop:
-        return _whole(position, ExitReason.STOP, position.stop, f"stop: {price} reached {position.stop}")
+        return _whole(position, ExitReason.STOP, position.stop, f"stop: {price} reached {shown(position.stop)}")
     trailing = trailing_level(position, price=price)
     if trailing is not None and price <= trailing:
-        return _whole(position, ExitReason.TRAILING, trailing, f"trailing stop: {price} reached {trailing}")
+        return _whole(position, ExitReason.TRAILING, trailing, f"trailing stop: {price} reached {shown(trailing)}")
     return _target(position, price) or _clock(position, price, market_time)
 
 
@@ -55,7 +55,7 @@ def _target(position: OpenPosition, price: Price) -> ExitDecision | None:
         fraction = ALL - planned_left / position.fraction_left
         if fraction <= 0:
             return None
-        sentence = f"target {hit}: {price} reached {level}, {percent(targets[hit - 1].distance)} above the entry"
+        sentence = f"target {hit}: {price} reached {shown(level)}, {percent(targets[hit - 1].distance)} above the entry"
         return ExitDecision(TARGET_REASONS[hit - 1], fraction, level, hit, sentence)
     return None
 
