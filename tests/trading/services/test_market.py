@@ -139,9 +139,7 @@ def test_one_pair_that_kraken_has_dropped_does_not_hide_the_prices_of_the_others
     assert market.refresh_prices(clock=clock, client=public) == 1
 
 
-def test_a_stored_price_is_used_for_a_second_and_then_asked_for_again(
-    clock: MovedClock, public: FakePublic
-) -> None:
+def test_a_stored_price_is_used_for_a_second_and_then_asked_for_again(clock: MovedClock, public: FakePublic) -> None:
     row = master_books.instrument()
     master_books.price(row)
     clock.advance(1)
