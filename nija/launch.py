@@ -112,13 +112,14 @@ def prepare(options: Options) -> Prepared:
     data = DataDirectory(path.absolute())
     lock = data.lock()
     os.environ |= {"NIJA_DATA_DIR": str(data.path), "NIJA_PROCESS": "up"}
+    port = _choose_port(options.port or os.environ.get("PORT") or DEFAULT_PORT)
+    os.environ["PORT"] = str(port)
+    # After everything that may refuse this start: the venue is written down for good.
     _choose_venue(data, demo=options.demo)
     paper_port = data.remembered_port("paper") if options.demo else None
     if paper_port is not None:
         os.environ["KRAKEN_API_URL"] = f"http://127.0.0.1:{paper_port}"
     private_key = _load_secrets(data)
-    port = _choose_port(options.port or os.environ.get("PORT") or DEFAULT_PORT)
-    os.environ["PORT"] = str(port)
     redis_socket = None
     if not os.environ.get("REDIS_URL"):
         redis_socket = data.socket_dir() / "redis.sock"
