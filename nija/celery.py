@@ -82,3 +82,17 @@ app.autodiscover_tasks(["trading", "copytrade"])
 signals.setup_logging.connect(logs.configure)
 signals.worker_ready.connect(readiness.announce)
 signals.beat_init.connect(readiness.announce)
+
+#: What a new installation needs to know before it can trade, and would otherwise learn only after a first period.
+AT_START = (
+    "trading.tasks.measure_venue_clock",
+    "trading.tasks.refresh_instruments",
+    "trading.tasks.refresh_balances",
+    "trading.tasks.refresh_fees",
+)
+
+
+@signals.beat_init.connect
+def _ring_at_start(**_: Any) -> None:
+    for task in AT_START:
+        app.send_task(task)

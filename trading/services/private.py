@@ -89,7 +89,8 @@ def call_each(
                 logger.error("key %s does not open: %s", key, error)
                 outcomes[key] = CredentialsRefused("The stored key does not open; replace it.")
         for key, future in futures.items():
-            outcomes[key] = _outcome(future)
+            answer = _outcome(future)
+            outcomes[key] = answer
     finally:
         lanes.release(list(grants.values()), outcomes, clock=clock)
     return outcomes
