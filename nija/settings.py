@@ -260,6 +260,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStateEnum": "trading.api.orders.STATES",
+        "PositionStateEnum": "trading.api.positions.STATES",
+        "CopyingStateEnum": "accounts.models.risk.CopyState",
+        "BalanceSourceEnum": "trading.api.balances.SOURCES",
+    },
 }
 
 CELERY_TASK_IGNORE_RESULT = True

@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.urls import include, path
 
 from nija import health, live, views
-from trading.api.credentials import CredentialsView
 
 urlpatterns = [
     path("", views.landing, name="landing"),
@@ -14,8 +13,7 @@ urlpatterns = [
     path("", include("accounts.urls")),
     path("", include("trading.urls")),
     path("", include("copytrade.urls")),
-    path("api/v1/", include("accounts.api.urls")),
-    path("api/v1/credentials/", CredentialsView.as_view(), name="api-credentials"),
+    path("api/v1/", include("nija.api_urls")),
     path("health/", health.health),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
