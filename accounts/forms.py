@@ -97,7 +97,7 @@ class RiskForm(forms.Form):
                 initial[name] = _short(value)
         for name in _SYMBOL_FIELDS:
             initial[name] = ", ".join(initial[name])
-        return cls(initial=initial)
+        return cls(initial=initial, label_suffix="")
 
     def changes(self) -> dict[str, Any]:
         """What the form says, as the service takes it. Call on a valid form."""

@@ -9,7 +9,6 @@ from accounts.views import mail, settings
 urlpatterns = [
     path("settings/risk/", settings.risk, name="risk"),
     path("settings/account/", settings.account, name="account"),
-    path("settings/account/tokens/", settings.create_token, name="create_token"),
     path("settings/account/tokens/<slug:key>/revoke/", settings.revoke_token, name="revoke_token"),
     path("mail/", mail.kept, name="mail"),
 ]

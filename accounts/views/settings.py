@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import selectors
 from accounts.forms import RiskForm
@@ -27,7 +27,7 @@ def reader(request: HttpRequest) -> User:
 @require_http_methods(["GET", "HEAD", "POST"])
 def risk(request: HttpRequest) -> HttpResponse:
     user = reader(request)
-    form = RiskForm(request.POST) if request.method == "POST" else RiskForm.of(user.risk)
+    form = RiskForm(request.POST, label_suffix="") if request.method == "POST" else RiskForm.of(user.risk)
     if form.is_bound and form.is_valid():
         try:
             risk_service.change(user, form.changes())
@@ -39,21 +39,16 @@ def risk(request: HttpRequest) -> HttpResponse:
             messages.success(request, "Saved. The next entry is sized with these settings.")
             return redirect("risk")
     context = {"form": form, "risk": user.risk, "open_positions": risk_service.open_positions(user)}
-    return render(request, "accounts/risk.html", context, status=400 if form.errors else 200)
+    return render(request, "accounts/risk.html", context)
 
 
 @login_required
 @never_cache
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def account(request: HttpRequest) -> HttpResponse:
-    return _account_page(request)
-
-
-@login_required
-@never_cache
-@require_POST
-def create_token(request: HttpRequest) -> HttpResponse:
-    """Answers with the page itself, because the token is shown once and kept nowhere."""
+    """A POST makes a REST token and answers with the page itself, because the token is shown once and kept nowhere."""
+    if request.method != "POST":
+        return _account_page(request)
     try:
         token = tokens.create(reader(request))
     except tokens.TooManyTokens as error:

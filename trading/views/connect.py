@@ -48,7 +48,7 @@ class KeyForm(forms.Form):
     )
 
     def __init__(self, *args: object, may_be_master: bool = False, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(*args, label_suffix="", **kwargs)  # type: ignore[arg-type]
         if not may_be_master:
             del self.fields["role"]
 
@@ -85,7 +85,7 @@ def connect(request: HttpRequest) -> HttpResponse:
         "disconnect_refusal": intake.disconnect_refusal(user),
         "exchange": settings.KRAKEN_API_URL,
     }
-    return render(request, "trading/connect.html", context, status=400 if form.errors else 200)
+    return render(request, "trading/connect.html", context)
 
 
 @login_required

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,11 +16,13 @@ from accounts.models import Credential, User
 from accounts.services import credentials
 from tests.accounts import keys
 from tests.accounts.keys import NOW, KeyExchange, MovedClock
+from tests.support.paper import PaperExchange
 from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown, RateLimited, RateScope, Unavailable
-from trading.kraken.transport import Answer
+from trading.kraken.transport import Answer, RequestsTransport
 from trading.kraken.values import ApiKeyInfo
 from trading.models import Account, AssetBalance, Event, Lane, Order, Role
 from trading.services import intake
+from trading.services.clock import SYSTEM
 
 pytestmark = pytest.mark.django_db
 
@@ -297,3 +300,20 @@ def test_submitting_seals_the_key_and_rings_its_check_after_commit(
         assert rung == []
     assert rung == [("trading.tasks.check_credential", str(credential.pk))]
     assert credential.expires_at == NOW + timedelta(minutes=10)
+
+
+def test_keys_of_the_paper_exchange_are_judged_over_http(paper_exchange: Callable[..., PaperExchange]) -> None:
+    paper = paper_exchange()
+    good = paper.create_account("good", balances={"ZUSD": "100"})
+    bad = paper.create_account("bad", balances={"ZUSD": "100"}, permissions=[*keys.PERMISSIONS, "withdraw-funds"])
+    transport = RequestsTransport(paper.url)
+    sentences = []
+    for number, account in enumerate((good, bad)):
+        owner = keys.user(f"{number}@example.com")
+        credential = intake.submit(owner, api_key=account.api_key, api_secret=account.api_secret, clock=SYSTEM)
+        intake.check_pending(credential.pk, clock=SYSTEM, transport=transport)
+        sentences.append(keys.verdict(credential).message)
+    transport.close()
+    assert sentences[0] == intake.CONNECTED
+    assert "Funds: Withdraw" in sentences[1]
+    assert Account.objects.get().iban == "".join(good.iban.split())
