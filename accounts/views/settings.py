@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -38,7 +39,13 @@ def risk(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "Saved. The next entry is sized with these settings.")
             return redirect("risk")
-    context = {"form": form, "risk": user.risk, "open_positions": risk_service.open_positions(user)}
+    until = user.risk.close_only_until
+    context = {
+        "form": form,
+        "risk": user.risk,
+        "limit_reason": user.risk.close_only_reason if until is not None and until > timezone.now() else "",
+        "open_positions": risk_service.open_positions(user),
+    }
     return render(request, "accounts/risk.html", context)
 
 

@@ -6,7 +6,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -47,8 +47,8 @@ class KeyForm(forms.Form):
         required=False,
     )
 
-    def __init__(self, *args: object, may_be_master: bool = False, **kwargs: object) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)  # type: ignore[arg-type]
+    def __init__(self, data: QueryDict | None = None, *, may_be_master: bool = False) -> None:
+        super().__init__(data, label_suffix="")
         if not may_be_master:
             del self.fields["role"]
 
