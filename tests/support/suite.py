@@ -88,7 +88,9 @@ def _production(directory: Path) -> dict[str, str]:
 
 def run_tests(arguments: Sequence[str]) -> None:
     """The money paths on SQLite, then everything on PostgreSQL, whose summary is what is printed last."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
+    # Importing nija named its settings; the tests have their own.
+    ours = {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment[browser.VARIABLE] = browser.provide(say)
     pytest = [sys.executable, "-m", "pytest", "--durations=10", "-n", str(WORKERS), *arguments]
     step("tests of the money paths on SQLite", [*pytest, "-m", "money"], environment=environment, may_be_empty=True)
