@@ -12,7 +12,7 @@ from trading.domain import order_state
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Quantity
 from trading.domain.risk import BalanceSource, Holding, balance_source, copy_equity
-from trading.models import Account, AssetBalance, MarketPrice, Order, OrderKind, Position
+from trading.models import Account, AssetBalance, Execution, MarketPrice, Order, OrderKind, Position
 
 QUOTE_ASSETS = ("ZUSD", "USD.F")
 
@@ -49,28 +49,33 @@ def worth_of(accounts: Collection[Account], *, now: datetime) -> dict[int, Worth
         ).values_list("instrument_id", "bid")
     )
     reserved = _reservations(ids)
+    flows = _flows_since(accounts)
     return {
         account.pk: _worth(
-            account, balances[account.pk], positions[account.pk], bids=bids, reserved=reserved[account.pk], now=now
+            _Figures(balances[account.pk], positions[account.pk], bids, reserved[account.pk], flows[account.pk]),
+            account,
+            now=now,
         )
         for account in accounts
     }
 
 
-def _worth(
-    account: Account,
-    balances: Mapping[str, AssetBalance],
-    positions: Sequence[Position],
-    *,
-    bids: Mapping[int, Decimal],
-    reserved: Money,
-    now: datetime,
-) -> Worth:
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    balances: Mapping[str, AssetBalance]
+    positions: Sequence[Position]
+    bids: Mapping[int, Decimal]
+    reserved: Money
+    flow: Money
+
+
+def _worth(figures: _Figures, account: Account, *, now: datetime) -> Worth:
     source = balance_source(as_of=account.balances_as_of, last_fill_at=account.last_fill_at, now=now)
+    positions, reserved, bids = figures.positions, figures.reserved, figures.bids
     if source is BalanceSource.UNKNOWN:
         return Worth(source, account.balances_as_of, None, None, None, reserved, len(positions))
-    cash = hold = Money.zero()
-    for balance in balances.values():
+    cash, hold = figures.flow, Money.zero()
+    for balance in figures.balances.values():
         cash, hold = cash + Money(balance.total), hold + Money(balance.hold)
     equity = None
     if all(position.instrument_id in bids for position in positions):
@@ -81,11 +86,33 @@ def _worth(
     return Worth(source, account.balances_as_of, cash, equity, free, reserved, len(positions))
 
 
+def _flows_since(accounts: Collection[Account]) -> dict[int, Money]:
+    """Quote that moved in our fills after each balance was read: without it a fresh fill would count twice.
+
+    A purchase that may already be in the balance is taken off all the same, a sale that may be in it is not added.
+    """
+    flows: dict[int, Money] = defaultdict(Money.zero)
+    as_of = {account.pk: account.balances_as_of for account in accounts if account.balances_as_of is not None}
+    behind = [a.pk for a in accounts if a.pk in as_of and a.last_fill_at is not None and a.last_fill_at > as_of[a.pk]]
+    if not behind:
+        return flows
+    oldest = min(as_of[account_id] for account_id in behind)
+    for fill in Execution.objects.filter(account_id__in=behind, booked_at__gt=oldest):
+        read_at = as_of[fill.account_id]
+        if fill.booked_at <= read_at:
+            continue
+        if fill.side == Side.BUY:
+            flows[fill.account_id] -= Money(fill.notional) + Money(fill.fee)
+        elif fill.executed_at > read_at:
+            flows[fill.account_id] += Money(fill.notional) - Money(fill.fee)
+    return flows
+
+
 def _reservations(account_ids: Collection[int]) -> dict[int, Money]:
-    """Quote that entry orders still on their way may spend, counted whole even if a part has filled."""
+    """Quote that entry orders not yet final may spend, counted whole even if a part has filled."""
     reserved: dict[int, Money] = defaultdict(Money.zero)
     on_their_way = Order.objects.filter(
-        account_id__in=account_ids, kind=OrderKind.ENTRY, side=Side.BUY, state__in=order_state.OUTSTANDING
+        account_id__in=account_ids, kind=OrderKind.ENTRY, side=Side.BUY, state__in=order_state.LIVE
     )
     for order in on_their_way.values("account_id", "quantity", "limit_price", "filled_notional"):
         if order["limit_price"] is not None:

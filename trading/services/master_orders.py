@@ -18,12 +18,10 @@ from trading.domain.instrument import Side
 from trading.domain.master_sizing import Funds, PartTooSmall, TooSmall
 from trading.domain.money import AmountError, Money, Price, Quantity, Ratio, parse_decimal
 from trading.domain.order_state import OrderState
-from trading.domain.risk import Holding, copy_equity
 from trading.models import (
     Account,
     Control,
     EntryPlan,
-    Execution,
     Instrument,
     MarketPrice,
     Order,
@@ -332,39 +330,11 @@ def _store_plan(order: Order, entry: StrategyEntry) -> None:
 
 
 def _funds(account: Account, *, now: datetime) -> Funds:
-    """Equity and free cash as of now: fills since the balance was read are added, orders not yet sent are reserved.
-
-    Raises MasterOrderRefused when the balance is unknown.
-    """
+    """Equity and free cash as of now. Raises MasterOrderRefused when the balance is unknown."""
     worth = equity.worth_of([account], now=now)[account.pk]
     if worth.equity is None or worth.free_cash is None or worth.cash is None or worth.as_of is None:
         raise MasterOrderRefused("balance_unknown", _balance_sentence(account))
-    bought = sold = Money.zero()
-    for fill in Execution.objects.filter(account=account, booked_at__gt=worth.as_of):
-        if fill.side == Side.BUY:
-            bought = bought + Money(fill.notional) + Money(fill.fee)
-        elif fill.executed_at > worth.as_of:
-            sold = sold + Money(fill.notional) - Money(fill.fee)
-    waiting = Money.zero()
-    for order in Order.objects.filter(
-        account=account, kind=OrderKind.ENTRY, state=OrderState.READY, expires_at__gt=now
-    ):
-        if order.limit_price is not None:
-            waiting = waiting + Quantity(order.quantity).at(Price(order.limit_price))
-    free = worth.free_cash - bought - waiting
-    if not bought and not sold:
-        return Funds(equity=worth.equity, free_cash=free)
-    holdings = [
-        Holding(Quantity(managed), Price(bid))
-        for managed, bid in Position.objects.filter(account=account, is_open=True).values_list(
-            "managed", "instrument__price__bid"
-        )
-    ]
-    allocation = account.user.risk.allocation
-    total = copy_equity(
-        cash=worth.cash - bought + sold, holdings=holdings, allocation=Money(allocation) if allocation else None
-    )
-    return Funds(equity=total, free_cash=free)
+    return Funds(equity=worth.equity, free_cash=worth.free_cash)
 
 
 def _balance_sentence(account: Account) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.models import Credential
 from trading import doorbell
@@ -79,6 +80,9 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
         if refusal:
             orders.move(ids, OrderEvent.SKIP, refusal=refusal[:300], closed_at=now)
             return []
+        stopped = Q(account__user__risk__stopped_at__isnull=False) | Q(account__held_at__isnull=False)
+        halted = Order.objects.filter(stopped, pk__in=ids).values_list("pk", flat=True)
+        orders.move(list(halted), OrderEvent.SKIP, refusal="The account is stopped or held", closed_at=now)
         late = Order.objects.filter(pk__in=ids, expires_at__lt=now + LIFE_LEFT_MIN).values_list("pk", flat=True)
         orders.move(list(late), OrderEvent.MISS, refusal="Too late to be sent", closed_at=now)
     ready = Order.objects.select_for_update(skip_locked=True, of=("self",)).select_related("instrument")
