@@ -156,7 +156,8 @@ class CopyRow:
         if price is None or not reference:
             return None
         difference = price - reference if self.side is Side.BUY else reference - price
-        return CONTEXT.divide(difference * 10_000, reference).quantize(Decimal("0.1"))
+        # Adding zero turns a rounded -0.0 into 0.0.
+        return CONTEXT.divide(difference * 10_000, reference).quantize(Decimal("0.1")) + Decimal(0)
 
     @property
     def lag(self) -> timedelta | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 from django import template
@@ -17,6 +17,9 @@ register = template.Library()
 
 MINUS = "\N{MINUS SIGN}"
 CENT = Decimal("0.01")
+#: Kraken quotes at most ten digits; a longer one is an average.
+PRICE_DIGITS_QUOTED = 10
+PRICE_DIGITS = 8
 
 #: One word and one tone for each state, the same on every page.
 STATES: dict[str, tuple[str, str]] = {
@@ -126,9 +129,17 @@ def quantity(value: Any, unit: str = "", why: str = "") -> SafeString:
 
 @register.simple_tag
 def price(value: Any, why: str = "") -> SafeString:
-    """US dollars per unit, with every digit it has."""
+    """US dollars per unit: every digit of a quoted price, eight that count of an average; all of them on hover."""
     amount = number(value)
-    return _dash(why) if amount is None else format_html('<span class="figure">{}</span>', grouped(amount))
+    if amount is None:
+        return _dash(why)
+    return format_html('<span class="figure" title="{}">{}</span>', plain(amount), grouped(_readable(amount)))
+
+
+def _readable(amount: Decimal) -> Decimal:
+    if len(amount.normalize().as_tuple().digits) <= PRICE_DIGITS_QUOTED:
+        return amount
+    return Context(prec=PRICE_DIGITS).plus(amount)
 
 
 @register.simple_tag
@@ -172,35 +183,35 @@ def _time(at: datetime, text: str, relative: str = "") -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def ago(context: dict[str, Any], at: datetime | None, why: str = "") -> SafeString:
+def ago(context: dict[str, Any], at: Any, why: str = "") -> SafeString:
     """How long ago, kept current by page.js; the instant itself on hover."""
-    if at is None:
+    if not isinstance(at, datetime):
         return _dash(why)
     age = _now(context) - at
     return _time(at, "just now" if age < timedelta(seconds=1) else f"{in_words(age)} ago", "ago")
 
 
 @register.simple_tag(takes_context=True)
-def until(context: dict[str, Any], at: datetime | None, why: str = "") -> SafeString:
+def until(context: dict[str, Any], at: Any, why: str = "") -> SafeString:
     """How soon, counted down by page.js."""
-    if at is None:
+    if not isinstance(at, datetime):
         return _dash(why)
     left = at - _now(context)
     return _time(at, f"in {in_words(left)}" if left > timedelta(0) else "now", "until")
 
 
 @register.simple_tag(takes_context=True)
-def lasting(context: dict[str, Any], since: datetime | None, why: str = "") -> SafeString:
+def lasting(context: dict[str, Any], since: Any, why: str = "") -> SafeString:
     """How long something has been so."""
-    if since is None:
+    if not isinstance(since, datetime):
         return _dash(why)
     return _time(since, in_words(_now(context) - since), "for")
 
 
 @register.simple_tag(takes_context=True)
-def clock(context: dict[str, Any], at: datetime | None, why: str = "", milliseconds: bool = False) -> SafeString:
+def clock(context: dict[str, Any], at: Any, why: str = "", milliseconds: bool = False) -> SafeString:
     """The time of day (UTC), with the day in front of it unless it is today."""
-    if at is None:
+    if not isinstance(at, datetime):
         return _dash(why)
     now, at = _now(context).astimezone(timezone.get_default_timezone()), at.astimezone(timezone.get_default_timezone())
     text = at.strftime("%H:%M:%S.%f")[:-3] if milliseconds else at.strftime("%H:%M:%S")
@@ -210,12 +221,11 @@ def clock(context: dict[str, Any], at: datetime | None, why: str = "", milliseco
 
 
 @register.simple_tag(takes_context=True)
-def as_of(context: dict[str, Any], at: datetime | None, source: str = "live", why: str = "") -> SafeString:
+def as_of(context: dict[str, Any], at: Any, source: str = "live", why: str = "") -> SafeString:
     """Of when a figure is and where it came from: live, cached or unknown."""
-    if source == "unknown" or at is None:
-        reason = why or "never read"
-        if at is None:
-            return format_html('<span class="as-of old">unknown: {}</span>', reason)
+    if not isinstance(at, datetime):
+        return format_html('<span class="as-of old">unknown: {}</span>', why or "never read")
+    if source == "unknown":
         return format_html('<span class="as-of old">unknown since {}</span>', clock(context, at))
     if source == "cached":
         return format_html('<span class="as-of old">cached {}</span>', ago(context, at))

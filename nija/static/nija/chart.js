@@ -6,8 +6,12 @@ JSON script with that id, again after every live update. The page shows the same
   "use strict";
   function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
   function two(n) { return (n < 10 ? "0" : "") + n; }
-  function dollars(u, value) { return value === null || value === undefined ? "–" : (value < 0 ? "−$" : "$") + Math.abs(value).toLocaleString("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 }); }
-  function instant(u, seconds) {
+  /* Away from the curve the legend shows the newest point. */
+  function newest(u, value, series, index) { return index === null || index === undefined ? u.data[series][u.data[series].length - 1] : value; }
+  function dollars(u, value, series, index) { return inDollars(series === undefined ? value : newest(u, value, series, index)); }
+  function inDollars(value) { return value === null || value === undefined ? "–" : (value < 0 ? "−$" : "$") + Math.abs(value).toLocaleString("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 }); }
+  function instant(u, value, series, index) {
+    var seconds = newest(u, value, series, index);
     if (seconds === null || seconds === undefined) return "–";
     var at = new Date(seconds * 1000);
     return at.toISOString().slice(0, 10) + " " + two(at.getUTCHours()) + ":" + two(at.getUTCMinutes()) + ":" + two(at.getUTCSeconds());
@@ -29,8 +33,12 @@ JSON script with that id, again after every live update. The page shows the same
       cursor: { drag: { x: false, y: false } },
       scales: { y: { range: function (u, low, high) { var room = Math.max((high - low) * 0.12, Math.abs(high) * 0.002, 0.01); return [low - room, high + room]; } } },
       axes: [
-        Object.assign({}, axis, { values: [[86400, "{DD} {MMM}", null, null, null, null, null, null, 1], [3600, "{HH}:{mm}", null, null, null, null, null, null, 1], [60, "{HH}:{mm}", null, null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]] }),
-        Object.assign({}, axis, { size: 64, values: function (u, splits) { return splits.map(function (v) { return dollars(u, v); }); } })
+        Object.assign({}, axis, { values: [
+          [86400, "{DD} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+          [60, "{HH}:{mm}", "\n{DD} {MMM} {YYYY}", null, "\n{DD} {MMM}", null, null, null, 1],
+          [1, "{HH}:{mm}:{ss}", null, null, "\n{DD} {MMM}", null, null, null, 1]
+        ] }),
+        Object.assign({}, axis, { size: 64, values: function (u, splits) { return splits.map(function (v) { return inDollars(v); }); } })
       ],
       series: [{ label: "Time (UTC)", value: instant }].concat(told.series.map(function (s) {
         return { label: s.label, stroke: colour(s.tone || "--accent"), fill: s.fill ? colour("--accent-soft") : undefined, width: 2, value: dollars, points: { show: told.t.length < 3 } };
