@@ -48,7 +48,11 @@ def test_a_process_without_the_private_key_cannot_open_and_says_so() -> None:
         vault.open_sealed(sealed, private=Secret(""), info=b"")
 
 
-@pytest.mark.parametrize("text", ["", "abc", vault.PUBLIC_PREFIX, vault.PUBLIC_PREFIX + "AAAA", PRIVATE.reveal()])
+@pytest.mark.parametrize(
+    "text",
+    ["", "abc", vault.PUBLIC_PREFIX, vault.PUBLIC_PREFIX + "AAAA", PRIVATE.reveal()],
+    ids=["blank", "no prefix", "prefix alone", "too short", "a private key"],
+)
 def test_an_unusable_public_key_is_refused_by_name(text: str) -> None:
     with pytest.raises(VaultError, match="NIJA_VAULT_PUBLIC_KEY"):
         vault.seal(b"key", public=text, info=b"")
