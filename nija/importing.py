@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -49,6 +49,14 @@ class Entry:
     password: Secret | None = None
 
 
+class Skipped(Exception):
+    """Why an entry is none of ours, in a sentence; nothing is wrong with it."""
+
+
+#: Where an entry stands (line 3), and the entry or why there is none.
+Item: TypeAlias = tuple[str, Entry | Refused | Skipped]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one entry; `where` names it for the reader (line 3)."""
@@ -57,10 +65,11 @@ class Outcome:
     email: str
     accepted: bool
     message: str
+    skipped: bool = False
 
     def __str__(self) -> str:
-        verdict = "connected" if self.accepted else "refused"
-        return f"{self.where}: {self.email or 'no e-mail address'}: {verdict}: {self.message}"
+        verdict = "skipped" if self.skipped else "accepted" if self.accepted else "refused"
+        return f"{self.where}: {self.email or '-'}: {verdict}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class Waiting:
     monotonic: Callable[[], float] = time.monotonic
 
 
-def from_jsonl(lines: Iterable[str]) -> Iterator[tuple[str, Entry | Refused]]:
+def from_jsonl(lines: Iterable[str]) -> Iterator[Item]:
     """Entries of a JSON Lines text, blank lines skipped; what cannot be one is a Refused in its place."""
     for number, line in enumerate(lines, start=1):
         if number > LINES_MAX:
@@ -86,13 +95,12 @@ def from_jsonl(lines: Iterable[str]) -> Iterator[tuple[str, Entry | Refused]]:
             yield f"line {number}", refusal
 
 
-def run(
-    entries: Iterable[tuple[str, Entry | Refused]], *, clock: Clock = SYSTEM, waiting: Waiting | None = None
-) -> Iterator[Outcome]:
+def run(entries: Iterable[Item], *, clock: Clock = SYSTEM, waiting: Waiting | None = None) -> Iterator[Outcome]:
     """Import one entry after the other; each outcome is known before the next begins."""
     for where, entry in entries:
-        if isinstance(entry, Refused):
-            yield Outcome(where, "", accepted=False, message=str(entry))
+        if isinstance(entry, (Refused, Skipped)):
+            skipped = isinstance(entry, Skipped)
+            yield Outcome(where, "", accepted=skipped, message=str(entry), skipped=skipped)
             continue
         try:
             message = _import(entry, clock=clock, waiting=waiting or Waiting())
@@ -121,7 +129,7 @@ def _entry(line: str) -> Entry:
     if not isinstance(settings, dict):
         raise Refused("The field risk is an object of settings.")
     return Entry(
-        email=_email(found.get("email", "")),
+        email=email_address(found.get("email", "")),
         role=_role(found),
         api_key=_secret(found.get("api_key")),
         api_secret=_secret(found.get("api_secret")),
@@ -130,7 +138,8 @@ def _entry(line: str) -> Entry:
     )
 
 
-def _email(text: str) -> str:
+def email_address(text: str) -> str:
+    """In lower case. Raises Refused."""
     email = text.strip().lower()
     try:
         validate_email(email)

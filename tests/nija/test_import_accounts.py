@@ -87,7 +87,7 @@ def test_a_bad_line_in_the_middle_is_one_refusal_and_the_others_are_kept(exchang
         _line(exchange, "b@example.com", "two"),
     )
     assert [o.accepted for o in outcomes] == [True, False, True]
-    assert str(outcomes[1]) == "line 2: no e-mail address: refused: This line is not JSON."
+    assert str(outcomes[1]) == "line 2: -: refused: This line is not JSON."
 
 
 @pytest.mark.parametrize(
