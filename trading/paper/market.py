@@ -131,7 +131,9 @@ class Market(ABC):
         known = self._days.get(pair.id)
         if known is None or known[0] != market_now // 60:
             interval_min = max(15, self.base_interval_min)
-            rows = self.candles(pair, interval_min=interval_min, now=now)
+            # A day and one longer candle, whose beginning may be cut off: it starts before the day does.
+            wanted = (_DAY_S // 60 + interval_min) // self.base_interval_min + 1
+            rows = aggregate(self._candles(pair, wanted, now), interval_min * 60)
             day = [candle for candle in rows if candle.time >= market_now - _DAY_S]
             today = [candle for candle in day if candle.time >= market_now - market_now % _DAY_S]
             known = (market_now // 60, DayRows(day, today or day[-1:]))
