@@ -10,5 +10,10 @@ urlpatterns = [
     path("", include("trading.api.urls")),
     path("", include("copytrade.api.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    # The package's own template has an inline style, which the Content Security Policy refuses.
+    path(
+        "docs/",
+        SpectacularSwaggerSplitView.as_view(url_name="api-schema", template_name="nija/api_docs.html"),
+        name="api-docs",
+    ),
 ]

@@ -16,6 +16,7 @@ from trading.api.lists import private
 from trading.api.orders import SIDES, OrderSerializer
 from trading.domain.instrument import Side
 from trading.domain.money import AmountError
+from trading.models import Order
 from trading.services import master_orders
 from trading.services.clock import SYSTEM
 from trading.services.master_orders import MasterOrderRefused
@@ -90,7 +91,8 @@ class MasterOrdersView(APIView):
             return _refused(refusal.code, refusal.sentence)
         except AmountError as error:
             return _refused("amount", f"This amount cannot be used: {error}.")
-        return private(Response(OrderSerializer(order).data, status=status.HTTP_201_CREATED))
+        stored = Order.objects.select_related("instrument").get(pk=order.pk)
+        return private(Response(OrderSerializer(stored).data, status=status.HTTP_201_CREATED))
 
 
 def _refused(code: str, sentence: str) -> Response:
