@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from nija.logs import redact
+
 BYTES_MAX = 2_000_000
 TAIL_LINES = 20
 LINE_BYTES_MAX = 16_384
@@ -39,12 +41,13 @@ class ProcessLog:
                 self._keep(line)
 
     def _keep(self, line: bytes) -> None:
-        text = line.decode(errors="replace").rstrip()
+        # A web server's own traceback has not passed our formatter.
+        text = redact(line.decode(errors="replace").rstrip())
         self.tail.append(text)
         self._pass_on(text)
         try:
             with self._path.open("ab") as file:
-                file.write(line)
+                file.write(text.encode() + b"\n")
                 full = file.tell() > BYTES_MAX
             if full:
                 self._path.replace(self._path.with_suffix(".log.1"))

@@ -79,6 +79,12 @@ class Supervisor:
         process = self._running[name].process
         return process.pid if process is not None and process.poll() is None else None
 
+    @property
+    def watcher_pid(self) -> int:
+        """Process id of the watcher, which knows every child by the time this returns."""
+        with self._mutex:
+            return self._watcher.pid
+
     def wait_ready(self, *, timeout_s: float) -> None:
         """Returns when every child answers. Raises GaveUp."""
         waiting = set(self._running)

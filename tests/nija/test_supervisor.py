@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from nija import watcher
 from nija.supervisor import Child, GaveUp, Supervisor
 
 PATIENCE_S = 20.0
@@ -137,21 +136,37 @@ def test_stopping_ends_the_later_stage_after_the_earlier_and_kills_the_stubborn(
 def _outer_program(tmp_path: Path) -> str:
     """A process that supervises a family, as `up` does."""
     return (
-        f"import sys; sys.path.insert(0, {str(BASE_DIR)!r})\n"
+        f"import sys, time; sys.path.insert(0, {str(BASE_DIR)!r})\n"
         "from pathlib import Path\n"
         "from nija.supervisor import Child, Supervisor\n"
         f"log_dir = Path({str(tmp_path)!r})\n"
         "supervisor = Supervisor(log_dir=log_dir, say=print)\n"
         f"supervisor.start([Child(name='web', command=(sys.executable, '-u', '-c', {FAMILY!r}), environment={{}},"
         " directory=log_dir, is_ready=lambda pid: True)])\n"
-        "supervisor.run()\n"
+        "while True:\n"
+        "    (log_dir / 'watcher.new').write_text(str(supervisor.watcher_pid))\n"
+        "    (log_dir / 'watcher.new').replace(log_dir / 'watcher')\n"
+        "    supervisor.wait_ready(timeout_s=10)\n"
+        "    time.sleep(0.05)\n"
     )
 
 
+@pytest.fixture
+def outer(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that supervises a family, which is running."""
+    process = subprocess.Popen([sys.executable, "-c", _outer_program(tmp_path)], start_new_session=True)
+    try:
+        until(lambda: len(family(tmp_path / "web.log")) == 2 and (tmp_path / "watcher").exists())
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("whole_group", [False, True], ids=["the process", "its whole process group"])
-def test_nothing_is_left_when_the_supervising_process_is_killed(tmp_path: Path, whole_group: bool) -> None:
-    outer = subprocess.Popen([sys.executable, "-c", _outer_program(tmp_path)], start_new_session=True)
-    until(lambda: len(family(tmp_path / "web.log")) == 2)
+def test_nothing_is_left_when_the_supervising_process_is_killed(
+    outer: subprocess.Popen[bytes], tmp_path: Path, whole_group: bool
+) -> None:
     pids = family(tmp_path / "web.log")
     if whole_group:
         os.killpg(outer.pid, signal.SIGKILL)
@@ -163,22 +178,12 @@ def test_nothing_is_left_when_the_supervising_process_is_killed(tmp_path: Path, 
     assert time.monotonic() < end
 
 
-def test_a_watcher_that_is_killed_is_replaced_and_knows_every_child(tmp_path: Path) -> None:
-    outer = subprocess.Popen([sys.executable, "-c", _outer_program(tmp_path)], start_new_session=True)
-    until(lambda: len(family(tmp_path / "web.log")) == 2)
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    mine = [line.split(None, 2) for line in listing.splitlines() if watcher.__file__ in line]
-    old = next(int(pid) for pid, parent, _args in mine if int(parent) == outer.pid)
-    os.kill(old, signal.SIGKILL)
-
-    def replaced() -> bool:
-        out = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-        rows = [line.split(None, 2) for line in out.splitlines() if watcher.__file__ in line]
-        return any(int(parent) == outer.pid and int(pid) != old for pid, parent, _args in rows)
-
-    until(replaced)
-    # The replacement is told of the children in the same step in which it starts.
-    time.sleep(0.3)
+def test_a_watcher_that_is_killed_is_replaced_and_knows_every_child(
+    outer: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    old = (tmp_path / "watcher").read_text()
+    os.kill(int(old), signal.SIGKILL)
+    until(lambda: (tmp_path / "watcher").read_text() != old)
     outer.kill()
     outer.wait()
     until(lambda: not any(map(is_alive, family(tmp_path / "web.log"))))
