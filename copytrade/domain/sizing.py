@@ -61,8 +61,7 @@ def size_entry(master: MasterEntry, funds: FollowerFunds, limits: Limits, *, ins
     """The largest entry that proportion, risk and cash allow, rounded down to the lot; never up through a cap."""
     proportional = funds.equity * (master.notional / master.equity) * limits.multiplier
     by_risk = funds.equity * limits.max_risk - funds.already_taken
-    cost_factor = ONE + limits.taker_fee + limits.max_slippage
-    by_cash = funds.free_cash / cost_factor
+    by_cash = funds.free_cash / _cost_factor(limits)
     if by_risk <= Money.zero():
         sentence = f"Your {_percent(limits.max_risk)} for this trade is already used: {_usd(funds.already_taken)}."
         return Skipped(SkipReason.RISK_USED_UP, sentence, proportional, Money.zero(), Cap.MAX_RISK)
@@ -94,8 +93,13 @@ def _balance_needed(needed: Money, master: MasterEntry, funds: FollowerFunds, li
     return max(
         needed / share,
         (needed + funds.already_taken) / limits.max_risk,
-        needed * (ONE + limits.taker_fee + limits.max_slippage) + in_positions,
+        needed * _cost_factor(limits) + in_positions,
     )
+
+
+def _cost_factor(limits: Limits) -> Ratio:
+    """What a notional at the signal price can cost at most: Kraken takes the fee of the price paid, slippage included."""
+    return (ONE + limits.taker_fee) * (ONE + limits.max_slippage)
 
 
 def _too_small(quantity: Quantity, needed: Money, balance: Money, *, instrument: Instrument) -> str:
