@@ -35,7 +35,7 @@ JSON script with that id, again after every live update. The page shows the same
       axes: [
         Object.assign({}, axis, { values: [
           [86400, "{DD} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
-          [60, "{HH}:{mm}", "\n{DD} {MMM} {YYYY}", null, "\n{DD} {MMM}", null, null, null, 1],
+          [60, "{HH}:{mm}", "\n{DD} {MMM}", null, "\n{DD} {MMM}", null, null, null, 1],
           [1, "{HH}:{mm}:{ss}", null, null, "\n{DD} {MMM}", null, null, null, 1]
         ] }),
         Object.assign({}, axis, { size: 64, values: function (u, splits) { return splits.map(function (v) { return inDollars(v); }); } })
