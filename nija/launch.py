@@ -26,7 +26,7 @@ DEFAULT_PORT = "8000"
 KRAKEN_URL = "https://api.kraken.com"
 PAPER_VENUE = "paper"
 READY_TIMEOUT_S = 90.0
-STOP_GRACE_S = 3.5
+STOP_GRACE_S = 3.0
 SECRETS_FILE = "secrets.json"
 #: What another shell needs to use the running system.
 SHARED_VARIABLES = (
