@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404
@@ -92,7 +91,7 @@ class OrdersView(ListView[Order]):
 
 class OrderView(APIView):
     @extend_schema(operation_id="order", responses=OrderSerializer)
-    def get(self, request: Request, client_order_id: UUID) -> Response:
+    def get(self, request: Request, client_order_id: str) -> Response:
         """One order by our own id. Operators see every account's."""
         user = caller(request)
         rows = Order.objects.filter(client_order_id=client_order_id).select_related("instrument")

@@ -12,12 +12,14 @@ from trading.api.master_orders import MasterOrdersView
 from trading.api.orders import OrdersView, OrderView
 from trading.api.positions import PositionsView
 
+UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
 urlpatterns = [
     re_path(r"^credentials/?$", CredentialsView.as_view(), name="api-credentials"),
     re_path(r"^balances/?$", BalancesView.as_view(), name="api-balances"),
     re_path(r"^positions/?$", PositionsView.as_view(), name="api-positions"),
     re_path(r"^orders/?$", OrdersView.as_view(), name="api-orders"),
-    re_path(r"^orders/(?P<client_order_id>[0-9a-f-]{36})/?$", OrderView.as_view(), name="api-order"),
+    re_path(rf"^orders/(?P<client_order_id>{UUID})/?$", OrderView.as_view(), name="api-order"),
     re_path(r"^fills/?$", FillsView.as_view(), name="api-fills"),
     re_path(r"^emergency-stop/?$", EmergencyStopView.as_view(), name="api-emergency-stop"),
     re_path(r"^master/orders/?$", MasterOrdersView.as_view(), name="api-master-orders"),

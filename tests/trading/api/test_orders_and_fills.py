@@ -228,6 +228,7 @@ def test_one_order_is_found_by_our_id_and_by_its_owner_only(ann: Account, bob: A
     assert others.status_code == nobodys.status_code == 404
     assert others.json() == nobodys.json()
     assert callers.by_token(callers.operator()).get(address).status_code == 200
+    assert callers.by_token(ann.user).get(f"/api/v1/orders/{'-' * 36}/").status_code == 404
 
 
 def test_an_operator_sees_his_own_rows_until_he_asks_for_the_fleet(ann: Account, bob: Account, fleet: Fleet) -> None:
