@@ -26,11 +26,12 @@ def totals(account_ids: Collection[int]) -> dict[int, Money]:
 
 
 def at_start_of_day(account: Account, *, now: datetime) -> Decimal:
-    """Profit at the last point before this UTC day, or at the day's first, or zero."""
+    """Profit when this UTC day began: the last point before it, or nothing yet for an account that joined today."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     points = EquityPoint.objects.filter(account=account)
-    before = points.filter(at__lt=midnight).order_by("-at").first()
-    point = before or points.filter(at__gte=midnight).order_by("at").first()
+    point = points.filter(at__lt=midnight).order_by("-at").first()
+    if point is None and account.created_at < midnight:
+        point = points.filter(at__gte=midnight).order_by("at").first()
     return point.profit if point is not None else Decimal(0)
 
 
