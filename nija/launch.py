@@ -27,6 +27,7 @@ KRAKEN_URL = "https://api.kraken.com"
 PAPER_VENUE = "paper"
 READY_TIMEOUT_S = 90.0
 STOP_GRACE_S = 3.0
+REDIS_TIMEOUT_S = 5
 SECRETS_FILE = "secrets.json"
 #: What another shell needs to use the running system.
 SHARED_VARIABLES = (
@@ -183,6 +184,8 @@ def _run(options: Options) -> NoReturn:
     try:
         _start_bystanders(supervisor, prepared)
         _migrate()
+        if prepared.redis_socket is None:
+            _require_redis()
         supervisor.wait_ready(timeout_s=READY_TIMEOUT_S)
         supervisor.start(processes.application(_system(prepared)))
         supervisor.wait_ready(timeout_s=READY_TIMEOUT_S)
@@ -239,6 +242,18 @@ def _migrate() -> None:
         raise Refused(f"The database does not answer as it should: {str(error).strip()}") from error
     finally:
         connection.close()
+
+
+def _require_redis() -> None:
+    """Raises Refused when the Redis of REDIS_URL does not answer; its address may hold a password, so it is not said."""
+    import redis
+    from django.conf import settings
+
+    try:
+        with redis.Redis.from_url(settings.REDIS_CLIENT_URL, socket_connect_timeout=REDIS_TIMEOUT_S) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        raise Refused(f"The Redis server of REDIS_URL does not answer: {error}") from error
 
 
 def _refuse_foreign_database() -> None:
