@@ -111,6 +111,8 @@ class CopyRow:
             return self.order.refusal
         if self.outcome == "reduced":
             return self.cap_sentence
+        if self.outcome == "unfilled" and self.side is Side.SELL:
+            return "Kraken closed the order without a fill. What is owed is sold by a further order."
         return _SENTENCES.get(self.outcome, "")
 
     @property
