@@ -55,6 +55,7 @@ _SENTENCES = {
         "What is left is below Kraken's minimum and cannot be sold; it stays in your account.",
     ),
 }
+NOTHING_OWED = "You had sold your share of this already, or it is less than the smallest step Kraken trades in."
 NOTHING = "Your entry did not fill, so there was nothing to sell."
 
 
@@ -126,16 +127,20 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         resting = _resting(positions, now=now)
         books = _read_books(positions)
         orders: list[Order] = []
+        nothing: list[Position] = []
         for position in positions:
             result = _obligation(position, books)
             if result.standing is Standing.OWED and (position.account_id, position.instrument_id) not in resting:
                 orders.append(_exit_order(position, result, now=now))
             elif result.standing in _SENTENCES:
                 _note_waiting(position, result.standing, now=now)
+            elif result.standing is Standing.NOTHING:
+                nothing.append(position)
         Order.objects.bulk_create(orders)
         Position.objects.bulk_update([p for p in positions if _planned(p, orders)], ["exit_count"])
         for order in orders:
             _link(order, now=now)
+        _note_nothing(nothing, now=now)
         if orders:
             doorbell.ring(SEND_TASK)
             doorbell.changed([position.account.user_id for position in positions])
@@ -196,10 +201,14 @@ def _obligation(position: Position, books: _Books) -> Obligation:
         managed=Quantity(position.managed),
         steps=_steps(position, books),
         in_exits=Quantity.zero(),
-        available=None if held is None else Quantity(held.get(instrument.base_asset, Decimal(0))),
+        available=None if held is None else Quantity(_there(position, held)),
         instrument=instrument,
         price=None if bid is None else Price(bid),
     )
+
+
+def _there(position: Position, held: Mapping[str, Decimal]) -> Decimal:
+    return sum((held.get(name, Decimal(0)) for name in balances.base_names(position.instrument)), Decimal(0))
 
 
 def _steps(position: Position, books: _Books) -> list[Step]:
@@ -270,6 +279,28 @@ def _note_waiting(position: Position, standing: Standing, *, now: datetime) -> N
         kind=SignalKind.EXIT,
         status=CopyStatus.PENDING,
     ).update(status=CopyStatus.SKIPPED, reason=reason.value, sentence=sentence, decided_at=now)
+
+
+def _note_nothing(positions: Sequence[Position], *, now: datetime) -> None:
+    """Nothing is owed and nothing can come any more: the exit copies that waited get their outcome."""
+    coming = Order.objects.filter(
+        account=OuterRef("account"),
+        instrument=OuterRef("signal__instrument"),
+        kind=OrderKind.ENTRY,
+        state__in=order_state.LIVE,
+    )
+    keys = {(p.account_id, p.instrument_id) for p in positions}
+    waiting = CopyOrder.objects.filter(
+        account_id__in={p.account_id for p in positions}, kind=SignalKind.EXIT, status=CopyStatus.PENDING
+    ).exclude(Exists(coming))
+    ids = [
+        copy_id
+        for copy_id, account_id, instrument_id in waiting.values_list("pk", "account_id", "signal__instrument_id")
+        if (account_id, instrument_id) in keys
+    ]
+    CopyOrder.objects.filter(pk__in=ids).update(
+        status=CopyStatus.SKIPPED, reason=SkipReason.NOTHING_TO_SELL.value, sentence=NOTHING_OWED, decided_at=now
+    )
 
 
 def _settle_empty(now: datetime) -> None:

@@ -36,13 +36,22 @@ def entries_stopped_shared() -> str:
     PostgreSQL holds the control row FOR SHARE until the claim commits, so a stop waits for it or is seen by it; on SQLite
     the claim's IMMEDIATE transaction excludes the stop anyway.
     """
-    suffix = " FOR SHARE" if connection.vendor == "postgresql" else ""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT stopped_at, reason FROM trading_control WHERE id = 1{suffix}")  # noqa: S608
-        row = cursor.fetchone()
+    row = _read_shared()
+    if row is None:
+        # Nothing could be held otherwise, and a first stop at this moment would go unseen.
+        control()
+        row = _read_shared()
     if row is not None and row[0] is not None:
         return f"Entries are stopped for everybody: {row[1] or 'no reason given'}"
     return "Entries are blocked by ENTRY_BLOCKING" if settings.ENTRY_BLOCKING else ""
+
+
+def _read_shared() -> tuple[object, str] | None:
+    suffix = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT stopped_at, reason FROM trading_control WHERE id = 1{suffix}")  # noqa: S608
+        row: tuple[object, str] | None = cursor.fetchone()
+    return row
 
 
 def stop_platform(*, actor: str, reason: str, clock: Clock) -> StopReport:
