@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from accounts import selectors
 from accounts.models import User
 from nija import importing
 from nija.data_directory import DataDirectory, Refused
+from trading.services.clock import SYSTEM, Clock
 
 LOGINS_FILE = "demo.json"
 VERDICT_TIMEOUT_S = 45.0
@@ -39,20 +41,32 @@ PEOPLE = (
 
 def load(*, data: DataDirectory, paper_url: str, say: Callable[[str], None]) -> None:
     """Onboards whoever is missing, through the same code as `import_accounts`, and says the log-ins. Raises Refused."""
-    passwords = _passwords(data)
+    known = passwords(data)
+    onboard(known, paper_url=paper_url)
+    for person in PEOPLE:
+        say(f"log in as {person.email} with the password {known[person.email]}")
+
+
+def onboard(
+    known: Mapping[str, str],
+    *,
+    paper_url: str,
+    clock: Clock = SYSTEM,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Import whoever is missing; `pause` is called until the key has its verdict. Raises Refused."""
     missing = [person for person in PEOPLE if not _is_here(person)]
     for outcome in importing.run(
-        _entries(missing, passwords=passwords, paper_url=paper_url),
-        waiting=importing.Waiting(timeout_s=VERDICT_TIMEOUT_S),
+        _entries(missing, passwords=known, paper_url=paper_url),
+        clock=clock,
+        waiting=importing.Waiting(timeout_s=VERDICT_TIMEOUT_S, pause=pause),
     ):
         if not outcome.accepted:
             raise Refused(f"The demo could not be prepared: {outcome}")
-    for person in PEOPLE:
-        say(f"log in as {person.email} with the password {passwords[person.email]}")
 
 
-def _passwords(data: DataDirectory) -> dict[str, str]:
-    """Random, made once and kept for the next start."""
+def passwords(data: DataDirectory) -> dict[str, str]:
+    """Random, made once and kept for the next start, by e-mail address."""
     kept: dict[str, str] = data.read_json(LOGINS_FILE)
     if set(kept) != {person.email for person in PEOPLE}:
         kept = {person.email: kept.get(person.email) or secrets.token_urlsafe(12) for person in PEOPLE}

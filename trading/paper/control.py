@@ -39,6 +39,7 @@ class Control:
             web.post("/paper/market/pin", self._json(self.pin)),
             web.post("/paper/market/advance", self._json(self.advance)),
             web.post("/paper/market/match", self._json(self.match)),
+            web.post("/paper/market/begin", self._json(self.begin)),
             web.get("/paper/market", self._json(self.show_market)),
             web.post("/paper/clock", self._json(self.set_clock)),
             web.post("/paper/status", self._json(self.set_status)),
@@ -174,6 +175,15 @@ class Control:
     async def match(self, _request: web.Request) -> Any:
         """One matching pass over resting orders."""
         return {"trades": self._exchange.match_resting(now=self._exchange.clock.now())}
+
+    async def begin(self, request: web.Request) -> Any:
+        """Say when the demo's market begins: its first bursts follow soon after."""
+        at = (await _body(request)).get("at")
+        if not isinstance(at, int) or isinstance(at, bool):
+            raise invalid_argument("at")
+        self._exchange.market.begin(at)
+        self._exchange.save_market()
+        return {"at": at}
 
     async def show_market(self, _request: web.Request) -> Any:
         now, market = self._exchange.clock.now(), self._exchange.market

@@ -148,6 +148,10 @@ class Market(ABC):
         """Move the market clock; returns what closed, by pair id. Only a replay can."""
         raise KrakenError("EGeneral:Invalid arguments:this market has no clock of its own")
 
+    def begin(self, at: int, /) -> None:  # noqa: ARG002
+        """Count the market's movements from the unix second `at`. Only the demo's market can."""
+        raise KrakenError("EGeneral:Invalid arguments:this market has no beginning")
+
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as plain JSON values."""
         return {"pins": {pair_id: [str(q.bid), str(q.ask)] for pair_id, q in self._pins.items()}}

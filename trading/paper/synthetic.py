@@ -70,6 +70,14 @@ class SyntheticMarket(Market):
         self._closed: dict[str, dict[int, Candle]] = {pair.id: {} for pair in self.pairs}
         self._last: dict[str, tuple[int, Quote]] = {}
 
+    def begin(self, at: int, /) -> None:
+        """The first bursts come `burst_in_s` after `at`; the past changes with them."""
+        self._started_at = at
+        for closed in self._closed.values():
+            closed.clear()
+        self._last.clear()
+        self._days.clear()
+
     def state(self) -> dict[str, Any]:
         return {**super().state(), "demo_seed": self._seed, "demo_started_at": self._started_at}
 

@@ -113,3 +113,13 @@ def test_a_round_trip_bought_in_the_first_minute_is_complete_after_three(second:
         position = replace(position, highest=max(position.highest, price))
     assert position.fraction_left == 0
     assert price > Price(bought)
+
+
+def test_a_market_told_to_begin_later_moves_as_if_the_exchange_had_started_then() -> None:
+    moved, fresh = market(MINUTE), market(MINUTE + 300)
+    candles(moved, "BEAMUSD", MINUTE)
+    moved.begin(MINUTE + 300)
+    now = MINUTE + 320
+    assert candles(moved, "BEAMUSD", now) == candles(fresh, "BEAMUSD", now)
+    assert moved.quote(PAIRS["SOLUSD"], now=now) == fresh.quote(PAIRS["SOLUSD"], now=now)
+    assert moved.state() == fresh.state()
