@@ -33,7 +33,7 @@ JSON script with that id, again after every live update. The page shows the same
       cursor: { drag: { x: false, y: false } },
       scales: { y: { range: function (u, low, high) { var room = Math.max((high - low) * 0.12, Math.abs(high) * 0.002, 0.01); return [low - room, high + room]; } } },
       axes: [
-        Object.assign({}, axis, { values: [
+        Object.assign({}, axis, { space: 84, values: [
           [86400, "{DD} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
           [60, "{HH}:{mm}", "\n{DD} {MMM}", null, "\n{DD} {MMM}", null, null, null, 1],
           [1, "{HH}:{mm}:{ss}", null, null, "\n{DD} {MMM}", null, null, null, 1]
