@@ -61,6 +61,9 @@ class Lane(models.Model):
     rate_points = models.FloatField(default=0.0, help_text="REST call counter as of rate_at")
     rate_at = models.DateTimeField(null=True, blank=True)
     blocked_until = models.DateTimeField(null=True, blank=True, help_text="Kraken told this key to wait")
+    locked_out_until = models.DateTimeField(
+        null=True, blank=True, help_text="Kraken locked this key out; until then not even an exit is tried"
+    )
 
     def __str__(self) -> str:
         return f"lane {self.pk}"

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
 
+from django.conf import settings
+
 from accounts.models import Credential
 from trading.domain.nonce import next_nonce
 from trading.domain.order_state import OrderState
@@ -48,7 +50,7 @@ _RESERVE = {
     Purpose.CANCEL: 0,
     Purpose.UNKNOWN: 0,
     Purpose.ENTRY: 0,
-    Purpose.BOOKING: 6,
+    Purpose.BOOKING: 3,
     Purpose.REFRESH: 8,
 }
 
@@ -118,11 +120,10 @@ def renew(grant: Grant, *, cost: int, clock: Clock) -> Grant | None:
 
 def release(grants: Collection[Grant], outcomes: Mapping[uuid.UUID, object], *, clock: Clock) -> None:
     """Give lanes back. `outcomes` by credential are what the last request brought: an error's rate limit is kept."""
-    fenced = [g.lane_id for g in grants if not g.fenced and _reached_kraken(outcomes.get(g.credential_id))]
-    if fenced:
-        Lane.objects.filter(pk__in=fenced).update(needs_fence=False)
+    fenced = {g.lane_id for g in grants if not g.fenced and _reached_kraken(outcomes.get(g.credential_id))}
     for owner in {grant.owner for grant in grants}:
-        mine = [grant.lane_id for grant in grants if grant.owner == owner]
+        mine = {grant.lane_id for grant in grants if grant.owner == owner}
+        Lane.objects.filter(pk__in=mine & fenced, owner=owner).update(needs_fence=False)
         Lane.objects.filter(pk__in=mine, owner=owner).update(owner="", leased_until=None)
     for grant in grants:
         outcome = outcomes.get(grant.credential_id)
@@ -142,6 +143,8 @@ def needing_fence(credential_ids: Collection[uuid.UUID], *, now: datetime) -> li
 
 def _usable(lane: Lane, *, purpose: Purpose, cost: int, now: datetime) -> bool:
     if lane.leased_until is not None and lane.leased_until > now:
+        return False
+    if lane.locked_out_until is not None and lane.locked_out_until > now:
         return False
     if lane.blocked_until is not None and lane.blocked_until > now and purpose > Purpose.EXIT:
         return False
@@ -172,6 +175,9 @@ def _budget(lane: Lane, now: datetime) -> limits.Budget:
 def _block(grant: Grant, error: RateLimited, *, now: datetime) -> None:
     until = error.until or now + timedelta(seconds=BLOCKED_FOR[error.scope])
     changes: dict[str, object] = {"blocked_until": until}
+    if error.scope is RateScope.LOCKOUT:
+        # Every further call, even an exit, would make it longer.
+        changes |= {"locked_out_until": until}
     if error.scope is RateScope.KEY:
         changes |= {"rate_points": float(TIER.points_max), "rate_at": now}
     Lane.objects.filter(pk=grant.lane_id).update(**changes)
@@ -185,6 +191,8 @@ def _reached_kraken(outcome: object) -> bool:
 
 
 def _keys_with_ready_exits(credential_ids: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
+    if not settings.ORDERS_ALLOWED:
+        return frozenset()
     ready = Order.objects.filter(
         kind=OrderKind.EXIT, state=OrderState.READY, account__user__credentials__in=credential_ids
     )
