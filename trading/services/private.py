@@ -9,7 +9,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
@@ -56,12 +56,19 @@ def senders() -> ThreadPoolExecutor:
 
 
 def client(credential_id: uuid.UUID) -> PrivateClient:
-    """The client of one key. A sealed row never changes, so an opened key is kept for the life of the process."""
+    """The client of one key. A sealed row never changes, so an opened key is kept for the life of the process.
+
+    Raises CredentialsRefused when the stored key does not open.
+    """
     with _clients_lock:
         known = _clients.get(credential_id)
     if known is not None:
         return known
-    opened = credentials.open_credential(credential_id)
+    try:
+        opened = credentials.open_credential(credential_id)
+    except (credentials.VaultError, Credential.DoesNotExist) as error:
+        logger.error("key %s does not open: %s", credential_id, error)
+        raise CredentialsRefused("The stored key does not open; replace it.") from None
     key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
     made = PrivateClient(transport(), key)
     with _clients_lock:
@@ -75,25 +82,42 @@ def call_each(
     requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], *, purpose: Purpose, cost: int, clock: Clock
 ) -> dict[uuid.UUID, T | KrakenError]:
     """One request for every key whose lane is free now: result or error by key. Busy lanes are absent."""
-    if not requests:
-        return {}
+    outcomes: dict[uuid.UUID, T | KrakenError] = {}
+    keys = list(requests)
+    for start in range(0, len(keys), SENDERS):
+        part = {key: requests[key] for key in keys[start : start + SENDERS]}
+        outcomes |= _call_part(part, purpose=purpose, cost=cost, clock=clock)
+    return outcomes
+
+
+def _call_part(
+    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], *, purpose: Purpose, cost: int, clock: Clock
+) -> dict[uuid.UUID, T | KrakenError]:
+    """Not more keys than there are senders, so that no lease waits behind another's request."""
     with transaction.atomic(durable=True):
         grants = lanes.claim(list(requests), purpose=purpose, cost=cost, clock=clock)
     outcomes: dict[uuid.UUID, T | KrakenError] = {}
+    futures: dict[uuid.UUID, Future[T]] = {}
     try:
-        futures: dict[uuid.UUID, Future[T]] = {}
         for key, grant in grants.items():
             try:
-                futures[key] = senders().submit(requests[key], client(key), grant.nonce)
-            except (credentials.VaultError, Credential.DoesNotExist) as error:
-                logger.error("key %s does not open: %s", key, error)
-                outcomes[key] = CredentialsRefused("The stored key does not open; replace it.")
+                futures[key] = senders().submit(_in_time, requests[key], client(key), grant, clock)
+            except CredentialsRefused as error:
+                outcomes[key] = error
         for key, future in futures.items():
             answer = _outcome(future)
             outcomes[key] = answer
     finally:
+        wait(futures.values())
         lanes.release(list(grants.values()), outcomes, clock=clock)
     return outcomes
+
+
+def _in_time(request: Callable[[PrivateClient, int], T], kraken: PrivateClient, grant: Grant, clock: Clock) -> T:
+    """The request, unless it waited so long for a sender that it might outlive its lease."""
+    if clock.now() + lanes.REQUEST_MAX > grant.leased_until:
+        raise Unavailable("Its turn came too late.")
+    return request(kraken, grant.nonce)
 
 
 class Session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import uuid
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 
 from accounts.models import Credential
 from trading import doorbell
@@ -21,11 +20,13 @@ from trading.domain.order_state import OrderEvent, OrderState
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, TimeInForce
 from trading.kraken.errors import CredentialsRefused, KrakenError, NotPlaced, OutcomeUnknown, Unavailable
 from trading.models import Account, Control, Order, OrderKind
-from trading.services import booking, halts, lanes, market, orders, private
+from trading.services import alerts, booking, halts, lanes, market, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Grant, Purpose
 
 BATCH_MAX = 50
+READY_MAX = 2_000
+EXIT_ALERT_AFTER = timedelta(seconds=60)
 #: An entry is claimed only while this much of its life is left (Kraken wants a deadline at least 2 s ahead).
 LIFE_LEFT_MIN = timedelta(seconds=2.5)
 DEADLINE = timedelta(seconds=5)
@@ -58,33 +59,42 @@ def stamp(order: Order, grant: Grant, *, now: datetime) -> None:
 
 def send_ready(kind: OrderKind, *, clock: Clock) -> int:
     """Send orders that are READY: the master's entries, everybody's exits. Returns how many were written or tried."""
+    if kind is OrderKind.EXIT:
+        _alert_waiting_exits(now=clock.now())
     if not settings.ORDERS_ALLOWED:
         return 0
     waiting = Order.objects.filter(kind=kind, state=OrderState.READY, account__venue=settings.VENUE)
-    ids = list(waiting.order_by("pk").values_list("pk", flat=True)[:BATCH_MAX])
-    if not ids:
-        return 0
-    accounts = Account.objects.filter(orders__in=ids).distinct()
-    keys = lanes.active_keys(accounts)
-    private.fence([key.pk for key in keys.values()], clock=clock)
-    with transaction.atomic(durable=True):
-        outgoing = _claim_ready(ids, keys, kind=kind, clock=clock)
-    transmit(outgoing, clock=clock)
-    return len(outgoing)
+    sendable = waiting.filter(account__user__credentials__status=Credential.Status.ACTIVE).order_by("pk")
+    ids = list(sendable.values_list("pk", flat=True)[:READY_MAX])
+    sent = 0
+    for start in range(0, len(ids), BATCH_MAX):
+        batch = ids[start : start + BATCH_MAX]
+        keys = lanes.active_keys(Account.objects.filter(orders__in=batch).distinct())
+        private.fence([key.pk for key in keys.values()], clock=clock)
+        with transaction.atomic(durable=True):
+            outgoing = _claim_ready(batch, keys, kind=kind, clock=clock)
+        transmit(outgoing, clock=clock)
+        sent += len(outgoing)
+    return sent
+
+
+def _alert_waiting_exits(*, now: datetime) -> None:
+    """An exit that cannot be sent, for want of a key or of permission, needs a person."""
+    stuck = Order.objects.filter(
+        kind=OrderKind.EXIT,
+        state=OrderState.READY,
+        account__venue=settings.VENUE,
+        created_at__lt=now - EXIT_ALERT_AFTER,
+        alerted_at__isnull=True,
+    )
+    for order in stuck.order_by("pk")[:BATCH_MAX]:
+        alerts.raise_once(order, "This sale has waited for a minute and could not be sent", now=now)
 
 
 def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:
     now = clock.now()
-    if kind is OrderKind.ENTRY:
-        refusal = halts.entries_stopped_shared() or market.clock_problem(now=now)
-        if refusal:
-            orders.move(ids, OrderEvent.SKIP, refusal=refusal[:300], closed_at=now)
-            return []
-        stopped = Q(account__user__risk__stopped_at__isnull=False) | Q(account__held_at__isnull=False)
-        halted = Order.objects.filter(stopped, pk__in=ids).values_list("pk", flat=True)
-        orders.move(list(halted), OrderEvent.SKIP, refusal="The account is stopped or held", closed_at=now)
-        late = Order.objects.filter(pk__in=ids, expires_at__lt=now + LIFE_LEFT_MIN).values_list("pk", flat=True)
-        orders.move(list(late), OrderEvent.MISS, refusal="Too late to be sent", closed_at=now)
+    if kind is OrderKind.ENTRY and not _entries_may_go(ids, now=now):
+        return []
     ready = Order.objects.select_for_update(skip_locked=True, of=("self",)).select_related("instrument")
     first_per_account: dict[int, Order] = {}
     for order in ready.filter(pk__in=ids, state=OrderState.READY).order_by("pk"):
@@ -101,6 +111,26 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
     return outgoing
 
 
+def _entries_may_go(ids: Sequence[int], *, now: datetime) -> bool:
+    """Refuse what a stop, a hold or the clock forbids and what is too late; whether anything can be left."""
+    refusal = halts.entries_stopped_shared() or market.clock_problem(now=now)
+    if refusal:
+        orders.move(ids, OrderEvent.SKIP, refusal=refusal[:300], closed_at=now)
+        return False
+    # The accounts' rows are what the stop of an account waits for; their settings are read once they are locked.
+    locked = Account.objects.select_for_update().filter(orders__in=ids).order_by("pk").values_list("pk", flat=True)
+    accounts = Account.objects.filter(pk__in=list(locked)).select_related("user__risk")
+    for account in accounts:
+        if account.held_at is None and account.user.risk.stopped_at is None:
+            continue
+        why = f"The account is held: {account.held_reason}" if account.held_at else "The account is stopped"
+        mine = Order.objects.filter(pk__in=ids, account=account).values_list("pk", flat=True)
+        orders.move(list(mine), OrderEvent.SKIP, refusal=why[:300], closed_at=now)
+    late = Order.objects.filter(pk__in=ids, expires_at__lt=now + LIFE_LEFT_MIN).values_list("pk", flat=True)
+    orders.move(list(late), OrderEvent.MISS, refusal="Too late to be sent", closed_at=now)
+    return True
+
+
 def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
     """Write these orders side by side, keep every outcome, give the lanes back, book what was taken.
 
@@ -109,36 +139,61 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
     if not outgoing:
         return
     offset = market.kraken_now(clock) - clock.now()
-    stop = threading.Event()
-    has_entries = any(item.order.kind == OrderKind.ENTRY for item in outgoing)
+    entries = [item.order.account_id for item in outgoing if item.order.kind == OrderKind.ENTRY]
+    stops = _Stops()
     under_way: dict[Future[str], Outgoing] = {}
-    outcomes: dict[object, object] = {}
+    outcomes: dict[uuid.UUID, object] = {}
     try:
-        if has_entries and _stopped():
-            stop.set()
+        stops.look(entries)
+        unopened: list[tuple[Outgoing, object]] = []
         for item in outgoing:
-            kraken = private.client(item.grant.credential_id)
-            under_way[private.senders().submit(_write, item, kraken, stop=stop, clock=clock, offset=offset)] = item
+            try:
+                kraken = private.client(item.grant.credential_id)
+            except CredentialsRefused as error:
+                unopened.append((item, error))
+                continue
+            under_way[private.senders().submit(_write, item, kraken, stops=stops, clock=clock, offset=offset)] = item
+        _keep(unopened, now=clock.now())
         pending = set(under_way)
         while pending:
             done, pending = wait(pending, timeout=STOP_LOOK_S, return_when=FIRST_COMPLETED)
             answers = [(under_way[future], _answer(future)) for future in done]
             outcomes |= {item.grant.credential_id: answer for item, answer in answers}
             _keep(answers, now=clock.now())
-            if pending and has_entries and _stopped():
-                stop.set()
+            if pending:
+                stops.look(entries)
     finally:
-        lanes.release([item.grant for item in outgoing], outcomes, clock=clock)  # type: ignore[arg-type]
+        # A lane is given back only when its request is over, whatever went wrong here.
+        wait(under_way)
+        lanes.release([item.grant for item in outgoing], outcomes, clock=clock)
     doorbell.changed(
         Account.objects.filter(orders__in=[i.order.pk for i in outgoing]).values_list("user_id", flat=True)
     )
     booking.book([item.order.pk for item in outgoing], clock=clock)
 
 
-def _write(item: Outgoing, kraken: PrivateClient, *, stop: threading.Event, clock: Clock, offset: timedelta) -> str:
+class _Stops:
+    """Whose entries may no longer be written; the sending thread looks, senders read."""
+
+    def __init__(self) -> None:
+        self._everybody = False
+        self._accounts: frozenset[int] = frozenset()
+
+    def look(self, account_ids: Collection[int]) -> None:
+        if not account_ids:
+            return
+        self._everybody = Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False).exists()
+        stopped = Account.objects.filter(pk__in=account_ids, user__risk__stopped_at__isnull=False)
+        self._accounts = frozenset(stopped.values_list("pk", flat=True))
+
+    def covers(self, order: Order) -> bool:
+        return order.kind == OrderKind.ENTRY and (self._everybody or order.account_id in self._accounts)
+
+
+def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock, offset: timedelta) -> str:
     """Runs in a sender thread: one request, no database. Returns the txid; raises KrakenError or _Unwritten."""
     order = item.order
-    if order.kind == OrderKind.ENTRY and stop.is_set():
+    if stops.covers(order):
         raise _Unwritten("Entries were stopped before it was written")
     if clock.now() + lanes.REQUEST_MAX > item.grant.leased_until:
         raise _Unwritten("Its turn came too late")
@@ -203,7 +258,3 @@ def _keep(answers: Sequence[tuple[Outgoing, object]], *, now: datetime) -> None:
         orders.move_each(refused, OrderEvent.REFUSED, fields=["refusal", "closed_at", "answered_at"])
         orders.move_each(unwritten, OrderEvent.NEVER_WRITTEN, fields=["refusal", "closed_at"])
         orders.move_each(lost, OrderEvent.LOST, fields=["refusal", "unknown_at"])
-
-
-def _stopped() -> bool:
-    return Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False).exists()
