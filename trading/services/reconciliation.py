@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -19,23 +22,29 @@ from trading.kraken.endpoints import (
     QUERY_ORDERS,
     QUERY_ORDERS_MAX,
     TRADES_HISTORY,
+    PrivateClient,
 )
 from trading.kraken.errors import KrakenError
-from trading.kraken.values import VenueOrder
+from trading.kraken.values import OrdersPage, TradesPage, VenueOrder
 from trading.models import Order, OrderKind
 from trading.services import alerts, booking, lanes, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.private import LaneBusy, Session
 
-BATCH_MAX = 50
-LOOK_AGAIN = timedelta(seconds=2)
+BATCH_MAX = 200
+UNKNOWN_MAX = 2_000
+#: So many looks in a row, then only the deciding one and, after it, a look now and then.
+EARLY_LOOKS = 3
+LOOK_AGAIN = timedelta(seconds=3)
+LOOK_AGAIN_LATER = timedelta(seconds=5)
 #: Reads may lag 5 s behind the engine; the deciding look comes this long after the order's deadline.
 SETTLED_AFTER = timedelta(seconds=10)
 SEARCH_BEFORE = timedelta(seconds=60)
 HISTORY_PAGES_MAX = 10
 ALERT_AFTER = timedelta(seconds=60)
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -57,60 +66,125 @@ def adopt_orphans(*, clock: Clock) -> int:
 
 
 def resolve_due(*, clock: Clock) -> int:
-    """One look at every order whose outcome is unknown; how many were resolved."""
+    """One look at every order whose outcome is unknown and whose turn it is, side by side; how many were resolved."""
     adopt_orphans(clock=clock)
     now = clock.now()
-    waiting = Order.objects.filter(state=OrderState.UNKNOWN, account__venue=settings.VENUE).filter(
-        Q(looked_up_at__isnull=True) | Q(looked_up_at__lte=now - LOOK_AGAIN)
+    unknown = Order.objects.filter(state=OrderState.UNKNOWN, account__venue=settings.VENUE)
+    waiting = unknown.select_related("account", "instrument").order_by(F("looked_up_at").asc(nulls_first=True), "pk")
+    due: dict[int, Order] = {}
+    for order in waiting[:UNKNOWN_MAX]:
+        _alert_if_old(order, now=now)
+        if _next_look_at(order, now=now) <= now and len(due) < BATCH_MAX:
+            due.setdefault(order.account_id, order)
+    return resolve(list(due.values()), clock=clock)
+
+
+def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
+    """Look once for each of these orders, of different accounts; how many outcomes are known now.
+
+    The first read's nonce invalidates a request that is still on the wire.
+    """
+    started = clock.now()
+    keys = lanes.active_keys([order.account for order in looked_for])
+    by_key = {keys[order.account_id].pk: order for order in looked_for if order.account_id in keys}
+    found: dict[uuid.UUID, VenueOrder] = {}
+    absent = by_key
+    for read, cost in ((_read_open, OPEN_ORDERS.cost), (_read_closed, CLOSED_ORDERS.cost)):
+        pages = _ask(absent, read, cost=cost, clock=clock)
+        matches = {key: _matching(page.orders, by_key[key]) for key, page in pages.items()}
+        found |= {key: match for key, match in matches.items() if match is not None}
+        absent = {key: by_key[key] for key, match in matches.items() if match is None}
+    decided = [key for key, order in absent.items() if order.lookups_empty >= 1 and started >= _settled_at(order)]
+    Order.objects.filter(pk__in=[order.pk for order in absent.values()]).update(
+        looked_up_at=clock.now(), lookups_empty=F("lookups_empty") + 1
     )
-    due = list(waiting.select_related("account", "instrument").order_by("looked_up_at", "pk")[:BATCH_MAX])
-    return sum(resolve(order, clock=clock) for order in due)
+    more, proven = _search({key: absent[key] for key in decided}, clock=clock)
+    resolved = sum(_adopt(by_key[key], venue, clock=clock) for key, venue in (found | more).items())
+    return resolved + sum(_conclude_absent(order, now=clock.now()) for order in proven)
 
 
-def resolve(order: Order, *, clock: Clock) -> bool:
-    """Look once. True when the order's outcome is now known."""
-    now = clock.now()
+def _next_look_at(order: Order, *, now: datetime) -> datetime:
+    """Often at first, when it is most likely to appear; then the look that decides; each one costs the key's rate budget."""
+    if order.looked_up_at is None:
+        return now
+    if order.lookups_empty < EARLY_LOOKS:
+        return order.looked_up_at + LOOK_AGAIN
+    return max(order.looked_up_at + LOOK_AGAIN_LATER, _settled_at(order))
+
+
+def _settled_at(order: Order) -> datetime:
+    return (order.deadline or order.created_at) + SETTLED_AFTER
+
+
+def _since(order: Order) -> datetime:
+    return (order.sent_at or order.created_at) - SEARCH_BEFORE
+
+
+def _alert_if_old(order: Order, *, now: datetime) -> None:
     if order.unknown_at is not None and order.unknown_at < now - ALERT_AFTER:
         alerts.raise_once(order, "The outcome of this order has been unknown for a minute", now=now)
-    key = lanes.active_keys([order.account]).get(order.account_id)
-    if key is None:
-        return False
+
+
+def _ask(
+    wanted: Mapping[uuid.UUID, Order], read: Callable[[Order, PrivateClient, int], T], *, cost: int, clock: Clock
+) -> dict[uuid.UUID, T]:
+    """The answers by key. A failed read is no look: it only waits its turn; a busy lane does not even that."""
+    requests = {key: partial(read, order) for key, order in wanted.items()}
+    answers = private.call_each(requests, purpose=Purpose.UNKNOWN, cost=cost, clock=clock)
+    told = {key: answer for key, answer in answers.items() if not isinstance(answer, KrakenError)}
+    failed = [wanted[key].pk for key in answers if key not in told]
+    if failed:
+        logger.warning("orders %s are still unknown: Kraken did not answer", failed)
+        Order.objects.filter(pk__in=failed).update(looked_up_at=clock.now())
+    return told
+
+
+def _read_open(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return kraken.open_orders(nonce=nonce, cl_ord_id=str(order.client_order_id))
+
+
+def _read_closed(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=_since(order))
+
+
+def _read_trades(order: Order, kraken: PrivateClient, nonce: int) -> TradesPage:
+    return kraken.trades_history(nonce=nonce, start=_since(order), ofs=0)
+
+
+def _search(wanted: Mapping[uuid.UUID, Order], *, clock: Clock) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
+    """One pass over the accounts' trades, of which mostly one page tells all: (found, proved absent)."""
+    found: dict[uuid.UUID, VenueOrder] = {}
+    proven: list[Order] = []
+    for key, page in _ask(wanted, _read_trades, cost=TRADES_HISTORY.cost, clock=clock).items():
+        order, complete, match = wanted[key], len(page.trades) < PAGE_SIZE, None
+        if not complete or _strange(order, {trade.order_txid for trade in page.trades}):
+            match, complete = _search_all(order, key, clock=clock)
+        if match is not None:
+            found[key] = match
+        elif complete:
+            proven.append(order)
+    return found, proven
+
+
+def _search_all(order: Order, key: uuid.UUID, *, clock: Clock) -> tuple[VenueOrder | None, bool]:
+    """(the order at Kraken, whether everything was looked through)."""
     try:
-        with private.session(key.pk, purpose=Purpose.UNKNOWN, cost=OPEN_ORDERS.cost, clock=clock) as session:
-            found, absent = _look(order, session, clock=clock)
-    except LaneBusy:
-        return False
-    except KrakenError as error:
+        with private.session(key, purpose=Purpose.UNKNOWN, cost=TRADES_HISTORY.cost, clock=clock) as session:
+            return _search_history(order, session)
+    except (LaneBusy, KrakenError) as error:
         logger.warning("order %s is still unknown: %s", order.pk, error)
-        Order.objects.filter(pk=order.pk).update(looked_up_at=clock.now())
-        return False
-    return _conclude(order, found, proven_absent=absent, now=clock.now(), clock=clock)
-
-
-def _look(order: Order, session: Session, *, clock: Clock) -> tuple[VenueOrder | None, bool]:
-    """(the order at Kraken, whether its absence is proved). Its first read's nonce invalidates a request still on the wire."""
-    started = clock.now()
-    wanted = str(order.client_order_id)
-    since = (order.sent_at or order.created_at) - SEARCH_BEFORE
-    page = session.call(lambda kraken, nonce: kraken.open_orders(nonce=nonce, cl_ord_id=wanted), cost=OPEN_ORDERS.cost)
-    found = _matching(page.orders, wanted)
-    if found is None:
-        closed = session.call(
-            lambda kraken, nonce: kraken.closed_orders(nonce=nonce, cl_ord_id=wanted, start=since),
-            cost=CLOSED_ORDERS.cost,
-        )
-        found = _matching(closed.orders, wanted)
-    if found is not None:
-        return found, False
-    settled = started >= (order.deadline or order.created_at) + SETTLED_AFTER
-    Order.objects.filter(pk=order.pk).update(looked_up_at=clock.now(), lookups_empty=F("lookups_empty") + 1)
-    if not settled or order.lookups_empty < 1:
         return None, False
-    return _search_history(order, session, wanted=wanted, since=since)
 
 
-def _search_history(order: Order, session: Session, *, wanted: str, since: datetime) -> tuple[VenueOrder | None, bool]:
-    """One pass over the account's trades: an order id we do not know may be the lost one."""
+def _strange(order: Order, txids: Collection[str]) -> list[str]:
+    """Those of these venue orders that are not known to be ours."""
+    ours = Order.objects.filter(account_id=order.account_id, venue_order_id__in=txids)
+    return sorted(set(txids) - set(ours.values_list("venue_order_id", flat=True)))
+
+
+def _search_history(order: Order, session: Session) -> tuple[VenueOrder | None, bool]:
+    """All pages of the account's trades: an order id we do not know may be the lost one."""
+    since = _since(order)
     txids: set[str] = set()
     complete = False
     for page_number in range(HISTORY_PAGES_MAX):
@@ -123,33 +197,33 @@ def _search_history(order: Order, session: Session, *, wanted: str, since: datet
         if len(page.trades) < PAGE_SIZE:
             complete = True
             break
-    ours = Order.objects.filter(account_id=order.account_id, venue_order_id__in=txids)
-    unknown = sorted(txids - set(ours.values_list("venue_order_id", flat=True)))
+    unknown = _strange(order, txids)
     for start in range(0, len(unknown), QUERY_ORDERS_MAX):
         part = unknown[start : start + QUERY_ORDERS_MAX]
         answer = session.call(
             lambda kraken, nonce, part=part: kraken.query_orders(part, nonce=nonce),  # type: ignore[misc]
             cost=QUERY_ORDERS.cost,
         )
-        found = _matching(answer.values(), wanted)
+        found = _matching(answer.values(), order)
         if found is not None:
             return found, False
     return None, complete
 
 
-def _matching(found: Iterable[VenueOrder], wanted: str) -> VenueOrder | None:
-    return next((order for order in found if order.cl_ord_id == wanted), None)
+def _matching(found: Iterable[VenueOrder], order: Order) -> VenueOrder | None:
+    wanted = str(order.client_order_id)
+    return next((venue for venue in found if venue.cl_ord_id == wanted), None)
 
 
-def _conclude(order: Order, found: VenueOrder | None, *, proven_absent: bool, now: datetime, clock: Clock) -> bool:
-    if found is not None:
-        moved = orders.move([order.pk], OrderEvent.FOUND, venue_order_id=found.txid, answered_at=now, refusal="")
-        booking.book([order.pk], clock=clock)
-        return bool(moved)
-    if not proven_absent:
-        return False
+def _adopt(order: Order, venue: VenueOrder, *, clock: Clock) -> bool:
+    moved = orders.move([order.pk], OrderEvent.FOUND, venue_order_id=venue.txid, answered_at=clock.now(), refusal="")
+    booking.book([order.pk], clock=clock)
+    return bool(moved)
+
+
+def _conclude_absent(order: Order, *, now: datetime) -> bool:
+    word = "The entry" if order.kind == OrderKind.ENTRY else "The exit"
     with transaction.atomic(durable=True):
-        word = "The entry" if order.kind == OrderKind.ENTRY else "The exit"
         moved = orders.move(
             [order.pk],
             OrderEvent.PROVEN_ABSENT,
