@@ -19,6 +19,7 @@ class Situation:
     stopped: bool
     state: str
     close_only_reason: str
+    until_resumed: bool
     held: str
     key_problem: str
     has_key: bool
@@ -44,7 +45,7 @@ def refusal(now: Situation) -> Skipped | None:
         (now.state == "close_only", SkipReason.CLOSE_ONLY, "Your risk settings allow exits only."),
         (
             now.close_only_reason,
-            SkipReason.DAILY_LOSS,
+            SkipReason.DRAWDOWN if now.until_resumed else SkipReason.DAILY_LOSS,
             f"{now.close_only_reason}. Resume copying to take entries again.",
         ),
         (now.held, SkipReason.ACCOUNT_HELD, f"Your account is held until the operator has looked: {now.held}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
@@ -34,6 +34,8 @@ PENDING_MAX = 2_000
 #: What we assume of an account whose own fees Kraken has not told yet: the entry tier's taker fee.
 TAKER_FEE_UNTOLD = Ratio(Decimal("0.008"))
 ONE = Ratio(Decimal(1))
+#: A daily loss limit closes entries no longer than this; what is closed for longer waits for its owner.
+DAY = timedelta(days=1)
 TOO_LATE = "The copy could not be sent within ten seconds of the master's fill, and NIJA does not chase a price."
 
 
@@ -88,14 +90,12 @@ def _miss_late(copy_ids: Collection[int], *, now: datetime) -> None:
 
 
 def _freshen(accounts: Sequence[Account], *, clock: Clock) -> None:
-    """Balances that are not fresh are read now; lanes of lost leases are made usable."""
-    now = clock.now()
-    worths = worth_of(accounts, now=now)
+    """Lanes of lost leases are made usable; balances that are not fresh are read now."""
+    private.fence([key.pk for key in lanes.active_keys(accounts).values()], clock=clock)
+    worths = worth_of(accounts, now=clock.now())
     stale = [account for account in accounts if worths[account.pk].source is not BalanceSource.LIVE]
     if stale:
         balances.refresh(stale, clock=clock, purpose=Purpose.ENTRY)
-    keys = lanes.active_keys(accounts)
-    private.fence([key.pk for key in keys.values()], clock=clock)
 
 
 def _claim(copy_ids: Sequence[int], *, clock: Clock) -> list[Outgoing]:
@@ -144,9 +144,10 @@ def _claim(copy_ids: Sequence[int], *, clock: Clock) -> list[Outgoing]:
 
 def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, _Follower]:
     """Everything about the accounts of these copies, their rows locked, in a fixed number of queries."""
-    locked = Account.objects.select_for_update(of=("self",), skip_locked=True).filter(pk__in=first)
-    accounts = list(locked.select_related("user__risk").order_by("pk"))
-    ids = [account.pk for account in accounts]
+    locked = Account.objects.select_for_update(skip_locked=True).filter(pk__in=first).order_by("pk")
+    ids = list(locked.values_list("pk", flat=True))
+    # Read once the rows are locked: a stop of the account that committed a moment ago must be seen.
+    accounts = list(Account.objects.filter(pk__in=ids).select_related("user__risk").order_by("pk"))
     keys, worths = lanes.active_keys(accounts), worth_of(accounts, now=now)
     open_instruments: dict[int, set[int]] = defaultdict(set)
     for account_id, instrument_id in Position.objects.filter(account_id__in=ids, is_open=True).values_list(
@@ -209,7 +210,8 @@ def _decide(copy: CopyOrder, follower: _Follower, common: _Common) -> Sized | Sk
 def _situation(copy: CopyOrder, follower: _Follower, common: _Common) -> Situation:
     account, instrument = follower.account, copy.signal.instrument
     risk = account.user.risk
-    close_only = risk.close_only_until is not None and risk.close_only_until > common.now
+    closed_until = risk.close_only_until
+    close_only = closed_until is not None and closed_until > common.now
     return Situation(
         symbol=instrument.symbol,
         halted=common.halted,
@@ -218,6 +220,7 @@ def _situation(copy: CopyOrder, follower: _Follower, common: _Common) -> Situati
         stopped=risk.stopped_at is not None,
         state=risk.state,
         close_only_reason=(risk.close_only_reason or "A loss limit was reached") if close_only else "",
+        until_resumed=closed_until is not None and closed_until > common.now + DAY,
         held=account.held_reason if account.held_at is not None else "",
         has_key=follower.key is not None,
         key_problem=follower.key.entries_blocked_reason if follower.key is not None else "",

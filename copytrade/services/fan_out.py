@@ -67,19 +67,20 @@ def _entry(signal: Signal, account: Account, now: datetime) -> CopyOrder:
 
 
 def _exit_maker(signal: Signal) -> Callable[[Signal, Account, datetime], CopyOrder]:
-    holding = set(
-        Position.objects.filter(instrument_id=signal.instrument_id, is_open=True).values_list("account_id", flat=True)
-    )
+    # A copy waits, then its order is under way, then it is a position: asked in this order, none slips through.
     # An entry under way may still fill after the master's exit; its copy of the exit must not be closed yet.
+    holding = set(
+        CopyOrder.objects.filter(
+            signal__instrument_id=signal.instrument_id, kind=SignalKind.ENTRY, status=CopyStatus.PENDING
+        ).values_list("account_id", flat=True)
+    )
     holding |= set(
         Order.objects.filter(
             instrument_id=signal.instrument_id, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING
         ).values_list("account_id", flat=True)
     )
     holding |= set(
-        CopyOrder.objects.filter(
-            signal__instrument_id=signal.instrument_id, kind=SignalKind.ENTRY, status=CopyStatus.PENDING
-        ).values_list("account_id", flat=True)
+        Position.objects.filter(instrument_id=signal.instrument_id, is_open=True).values_list("account_id", flat=True)
     )
 
     def make(signal: Signal, account: Account, now: datetime) -> CopyOrder:

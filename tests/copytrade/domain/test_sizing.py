@@ -29,9 +29,7 @@ BEAM = Instrument(
     notional_min=Money(D("0.5")),
 )
 MASTER = MasterEntry(notional=Money(D("9.9353")), equity=Money(D("60.534")), price=Price(D("0.002918")))
-LIMITS = Limits(
-    multiplier=ONE, max_risk=Ratio(D("0.1")), max_slippage=Ratio(D("0.005")), taker_fee=Ratio(D("0.008"))
-)
+LIMITS = Limits(multiplier=ONE, max_risk=Ratio(D("0.1")), max_slippage=Ratio(D("0.005")), taker_fee=Ratio(D("0.008")))
 
 
 def funds(equity: str, *, free: str | None = None, taken: str = "0") -> FollowerFunds:
@@ -127,9 +125,7 @@ def test_more_money_or_a_higher_limit_never_buys_less(
 
 @settings(max_examples=40)
 @given(masters(), poor_followers(), all_limits())
-def test_the_balance_that_a_refusal_names_is_enough(
-    master: MasterEntry, mine: FollowerFunds, limits: Limits
-) -> None:
+def test_the_balance_that_a_refusal_names_is_enough(master: MasterEntry, mine: FollowerFunds, limits: Limits) -> None:
     result = size_entry(master, mine, limits, instrument=BEAM)
     assume(isinstance(result, Skipped) and result.reason in _TOO_SMALL)
     assert isinstance(result, Skipped)
