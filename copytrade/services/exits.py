@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 
 from django.conf import settings
 from django.db import transaction
@@ -36,7 +37,7 @@ from trading.models import (
     Signal,
     SignalKind,
 )
-from trading.services import balances
+from trading.services import alerts, balances
 from trading.services.clock import Clock
 
 BATCH = 50
@@ -44,6 +45,9 @@ POSITIONS_MAX = 5_000
 SEND_TASK = "trading.tasks.send_exits"
 #: After an exit that Kraken did not take, this long passes before the next: its cause may need a moment to go.
 AGAIN_AFTER = timedelta(seconds=3)
+AGAIN_MAX = timedelta(seconds=30)
+FAILURES_MATTER_FOR = timedelta(minutes=5)
+FAILURES_TOLD = 5
 
 _SENTENCES = {
     Standing.WAITING_MIN: (
@@ -56,7 +60,8 @@ _SENTENCES = {
     ),
 }
 NOTHING_OWED = "You had sold your share of this already, or it is less than the smallest step Kraken trades in."
-NOTHING = "Your entry did not fill, so there was nothing to sell."
+NOTHING = "You held nothing bought by copying when this was due, so there was nothing to sell."
+CLOSE_ASKED = "You asked to sell everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,12 @@ class _Books:
     closes: Mapping[tuple[int, int], Sequence[CloseInstruction]]
     bids: Mapping[int, Decimal]
     available: Mapping[int, Mapping[str, Decimal]]
+
+    def closes_now(self, position: Position) -> list[CloseInstruction]:
+        """The owner's instructions since this position was opened."""
+        opened = position.opened_at
+        given = self.closes.get((position.account_id, position.instrument_id), ())
+        return [close for close in given if opened is None or close.created_at >= opened]
 
 
 def plan_due(*, clock: Clock) -> int:
@@ -126,15 +137,18 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         positions = _without_live_exit(locked.filter(pk__in=position_ids, is_open=True).order_by("pk"))
         resting = _resting(positions, now=now)
         books = _read_books(positions)
+        unsettled = _with_pending_exits(positions)
         orders: list[Order] = []
         nothing: list[Position] = []
         for position in positions:
             result = _obligation(position, books)
-            if result.standing is Standing.OWED and (position.account_id, position.instrument_id) not in resting:
-                orders.append(_exit_order(position, result, now=now))
-            elif result.standing in _SENTENCES:
+            key = (position.account_id, position.instrument_id)
+            if result.standing is Standing.OWED and key not in resting:
+                reason = CLOSE_ASKED if books.closes_now(position) else "The master sold"
+                orders.append(_exit_order(position, result, reason=reason, now=now))
+            elif result.standing in _SENTENCES and key in unsettled:
                 _note_waiting(position, result.standing, now=now)
-            elif result.standing is Standing.NOTHING:
+            elif result.standing is Standing.NOTHING and key in unsettled:
                 nothing.append(position)
         Order.objects.bulk_create(orders)
         Position.objects.bulk_update([p for p in positions if _planned(p, orders)], ["exit_count"])
@@ -159,13 +173,26 @@ def _without_live_exit(rows: QuerySet[Position]) -> list[Position]:
 
 
 def _resting(positions: Sequence[Position], *, now: datetime) -> set[tuple[int, int]]:
-    failed = Order.objects.filter(
+    """Where the last exit sold nothing a moment ago: each one that fails again doubles the wait, and several are told."""
+    recent = Order.objects.filter(
         account_id__in={p.account_id for p in positions},
+        instrument_id__in={p.instrument_id for p in positions},
         kind=OrderKind.EXIT,
-        state__in=(OrderState.REJECTED, OrderState.NOT_PLACED),
-        closed_at__gt=now - AGAIN_AFTER,
+        closed_at__gt=now - FAILURES_MATTER_FOR,
     )
-    return set(failed.values_list("account_id", "instrument_id"))
+    by_position: dict[tuple[int, int], list[Order]] = defaultdict(list)
+    for order in recent.order_by("-exit_number"):
+        by_position[order.account_id, order.instrument_id].append(order)
+    resting = set()
+    for key, orders in by_position.items():
+        failed = list(takewhile(lambda order: not order.filled, orders))
+        if len(failed) >= FAILURES_TOLD:
+            alerts.raise_once(failed[0], f"{len(failed)} sales in a row sold nothing: {failed[0].refusal}", now=now)
+        if failed and failed[0].closed_at is not None:
+            wait = min(AGAIN_MAX, AGAIN_AFTER * 2 ** (len(failed) - 1))
+            if failed[0].closed_at + wait > now:
+                resting.add(key)
+    return resting
 
 
 def _read_books(positions: Sequence[Position]) -> _Books:
@@ -229,13 +256,11 @@ def _steps(position: Position, books: _Books) -> list[Step]:
             steps.append(
                 obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)
             )
-    for close in books.closes.get(key, ()):
-        if opened is None or close.created_at >= opened:
-            steps.append(obligations.close_all(after_sequence=close.after_sequence, number=close.pk))
-    return steps
+    closes = books.closes_now(position)
+    return steps + [obligations.close_all(after_sequence=c.after_sequence, number=c.pk) for c in closes]
 
 
-def _exit_order(position: Position, result: Obligation, *, now: datetime) -> Order:
+def _exit_order(position: Position, result: Obligation, *, reason: str, now: datetime) -> Order:
     position.exit_count += 1
     return Order(
         account=position.account,
@@ -245,7 +270,7 @@ def _exit_order(position: Position, result: Obligation, *, now: datetime) -> Ord
         exit_number=position.exit_count,
         side=Side.SELL,
         quantity=result.sell.value,
-        reason="The master sold",
+        reason=reason,
         state=OrderState.READY,
         created_at=now,
     )
@@ -269,6 +294,13 @@ def _link(order: Order, *, now: datetime) -> None:
     CopyOrder.objects.filter(pk__in=ids).update(
         order=order, status=CopyStatus.ORDERED, reason="", sentence="", decided_at=now
     )
+
+
+def _with_pending_exits(positions: Sequence[Position]) -> set[tuple[int, int]]:
+    pending = CopyOrder.objects.filter(
+        account_id__in={p.account_id for p in positions}, kind=SignalKind.EXIT, status=CopyStatus.PENDING
+    )
+    return set(pending.values_list("account_id", "signal__instrument_id"))
 
 
 def _note_waiting(position: Position, standing: Standing, *, now: datetime) -> None:
