@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
+from accounts.models import Credential
 from trading import doorbell
 from trading.domain import order_state
 from trading.domain import position as fold
@@ -19,7 +20,7 @@ from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import BALANCE_EX, PrivateClient
 from trading.kraken.errors import KrakenError
 from trading.kraken.values import Balances
-from trading.models import Account, Adjustment, AdjustmentKind, AssetBalance, Order, Position, Signal
+from trading.models import Account, Adjustment, AdjustmentKind, AssetBalance, Instrument, Order, Position, Signal
 from trading.services import booking, lanes, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
@@ -41,9 +42,8 @@ def refresh_due(*, clock: Clock) -> int:
         | Q(balances_as_of__lt=now - REFRESH_AFTER)
         | Q(balances_as_of__lt=F("last_fill_at"))
     )
-    due = Account.objects.filter(old, venue=settings.VENUE).exclude(
-        balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER
-    )
+    keyed = Account.objects.filter(venue=settings.VENUE, user__credentials__status=Credential.Status.ACTIVE)
+    due = keyed.filter(old).exclude(balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER)
     accounts = list(due.order_by(F("balances_tried_at").asc(nulls_first=True))[:BATCH_MAX])
     return refresh(accounts, clock=clock, purpose=Purpose.REFRESH)
 
@@ -105,7 +105,7 @@ def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime)
     Only when nothing of ours can be under way and the balance is surely younger than our last fill.
     """
     positions = Position.objects.filter(account=account, is_open=True).select_related("instrument")
-    short = [p for p in positions if p.managed > totals.get(p.instrument.base_asset, Decimal(0))]
+    short = [p for p in positions if p.managed > _held(p.instrument, totals)]
     for position in short:
         with transaction.atomic(durable=True):
             locked = booking.lock_position(account, position.instrument_id, now=as_of)
@@ -117,9 +117,19 @@ def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime)
             )
             if (last_fill is not None and as_of < last_fill + READ_LAG) or busy.exists():
                 continue
-            held = totals.get(position.instrument.base_asset, Decimal(0))
+            held = _held(position.instrument, totals)
             if locked.managed > held:
                 _reduce(locked, held, now=as_of)
+
+
+def _held(instrument: Instrument, totals: Mapping[str, Decimal]) -> Decimal:
+    """The base asset with what of it earns Kraken's rewards by itself (`XBT.F`), which is traded through the base asset."""
+    return sum((totals.get(name, Decimal(0)) for name in base_names(instrument)), Decimal(0))
+
+
+def base_names(instrument: Instrument) -> tuple[str, str]:
+    """The names under which BalanceEx tells an instrument's base asset: `XXBT` and, earning, `XBT.F`."""
+    return instrument.base_asset, f"{instrument.altname.removesuffix('USD')}.F"
 
 
 def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:

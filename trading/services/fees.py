@@ -8,6 +8,7 @@ from functools import partial
 from django.conf import settings
 from django.db.models import Q
 
+from accounts.models import Credential
 from trading.kraken.endpoints import TRADE_VOLUME, PrivateClient
 from trading.kraken.errors import KrakenError
 from trading.kraken.values import FeeRate
@@ -24,7 +25,9 @@ def refresh_due(*, clock: Clock) -> int:
     """Read the fees of accounts that have none or old ones; of how many."""
     now = clock.now()
     due = Account.objects.filter(
-        Q(fees_as_of__isnull=True) | Q(fees_as_of__lt=now - REFRESH_AFTER), venue=settings.VENUE
+        Q(fees_as_of__isnull=True) | Q(fees_as_of__lt=now - REFRESH_AFTER),
+        venue=settings.VENUE,
+        user__credentials__status=Credential.Status.ACTIVE,
     ).order_by("pk")[:BATCH_MAX]
     accounts = list(due)
     pair = Instrument.objects.filter(venue=settings.VENUE, symbol__in=settings.MASTER_PAIRS, tradable=True).first()
