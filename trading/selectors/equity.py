@@ -10,11 +10,13 @@ from decimal import Decimal
 
 from trading.domain import order_state
 from trading.domain.instrument import Side
-from trading.domain.money import Money, Price, Quantity
+from trading.domain.money import Money, Price, Quantity, Ratio
 from trading.domain.risk import BalanceSource, Holding, balance_source, copy_equity
 from trading.models import Account, AssetBalance, Execution, MarketPrice, Order, OrderKind, Position
 
 QUOTE_ASSETS = ("ZUSD", "USD.F")
+#: The fee to expect of an account whose own fees were not read yet: Kraken's entry tier.
+TAKER_FEE_UNTOLD = Decimal("0.008")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def worth_of(accounts: Collection[Account], *, now: datetime) -> dict[int, Worth
             instrument_id__in={p.instrument_id for rows in positions.values() for p in rows}
         ).values_list("instrument_id", "bid")
     )
-    reserved = _reservations(ids)
+    reserved = _reservations(accounts)
     flows = _flows_since(accounts)
     return {
         account.pk: _worth(
@@ -108,13 +110,16 @@ def _flows_since(accounts: Collection[Account]) -> dict[int, Money]:
     return flows
 
 
-def _reservations(account_ids: Collection[int]) -> dict[int, Money]:
-    """Quote that entry orders not yet final may spend, counted whole even if a part has filled."""
+def _reservations(accounts: Collection[Account]) -> dict[int, Money]:
+    """Quote that entry orders not yet final may spend with their fees, counted whole even if a part has filled."""
+    fees = {account.pk: account.taker_fee for account in accounts}
     reserved: dict[int, Money] = defaultdict(Money.zero)
     on_their_way = Order.objects.filter(
-        account_id__in=account_ids, kind=OrderKind.ENTRY, side=Side.BUY, state__in=order_state.LIVE
+        account_id__in=fees, kind=OrderKind.ENTRY, side=Side.BUY, state__in=order_state.LIVE
     )
     for order in on_their_way.values("account_id", "quantity", "limit_price", "filled_notional"):
         if order["limit_price"] is not None:
-            reserved[order["account_id"]] += Quantity(order["quantity"]).at(Price(order["limit_price"]))
+            fee = fees[order["account_id"]]
+            factor = Ratio(1 + (TAKER_FEE_UNTOLD if fee is None else fee))
+            reserved[order["account_id"]] += Quantity(order["quantity"]).at(Price(order["limit_price"])) * factor
     return reserved

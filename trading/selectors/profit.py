@@ -35,7 +35,8 @@ def at_start_of_day(account: Account, *, now: datetime) -> Decimal:
     return point.profit if point is not None else Decimal(0)
 
 
-def peak(account: Account) -> Decimal:
-    """The highest profit ever recorded, at least zero."""
-    recorded = EquityPoint.objects.filter(account=account).values_list("profit", flat=True)
-    return max(recorded.iterator(), default=Decimal(0))
+def peak(account: Account, *, since: datetime | None) -> EquityPoint | None:
+    """The point of the highest profit recorded since then, the last of equals."""
+    points = EquityPoint.objects.filter(account=account)
+    recorded = points if since is None else points.filter(at__gte=since)
+    return max(recorded.order_by("at").iterator(), key=lambda point: (point.profit, point.at), default=None)
