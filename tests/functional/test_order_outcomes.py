@@ -1,0 +1,215 @@
+"""What became of an order when its answer was strange, late or missing: once at the exchange, or provably never."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.functional.scenario import Fleet, gather
+from tests.support.paper import free_port
+from tests.support.world import World
+from trading.kraken import transport
+from trading.kraken.endpoints import PrivateClient
+from trading.kraken.values import OrdersPage
+from trading.models import Order, OrderKind, Signal
+from trading.services import private
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+
+ACCEPTED = {
+    "dropped": "drop_after",
+    "gateway": "http_520_after",
+    "page": "html_after",
+    "unavailable": "error_after:EService:Unavailable",
+    "internal": "error_after:EGeneral:Internal error",
+}
+NEVER_ACCEPTED = {
+    "dropped": "drop_before",
+    "gateway": "http_502_before",
+    "page": "html",
+    "busy": "error:EService:Busy",
+    "nonce": "error:EAPI:Invalid nonce",
+}
+REFUSED = {
+    "poor": "error:EOrder:Insufficient funds",
+    "pair_rate": "error:EOrder:Rate limit exceeded",
+    "key_rate": "error:EAPI:Rate limit exceeded",
+    "forbidden": "error:EGeneral:Permission denied",
+}
+SETTLED_S = 18
+
+
+def states(fleet: Fleet, kind: OrderKind) -> dict[str, list[str]]:
+    return {name: [o.state for o in fleet.orders(trader, kind)] for name, trader in fleet.followers.items()}
+
+
+@contextmanager
+def unreachable(world: World) -> Iterator[None]:
+    """Nothing listens where the exchange was."""
+    url = world.settings.KRAKEN_API_URL
+    world.settings.KRAKEN_API_URL = f"http://127.0.0.1:{free_port()}"
+    private._clients.clear()
+    try:
+        yield
+    finally:
+        world.settings.KRAKEN_API_URL = url
+        private._clients.clear()
+
+
+def test_orders_whose_answer_was_lost_are_found_and_exist_once(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, *ACCEPTED)
+    for kind in (OrderKind.ENTRY, OrderKind.EXIT):
+        for name, fault in ACCEPTED.items():
+            fleet.spoil(fault, name=name)
+        fleet.buy() if kind == OrderKind.ENTRY else fleet.sell()
+        fleet.live(5)
+        assert states(fleet, kind) == {name: ["filled"] for name in ACCEPTED}
+        fleet.assert_books_agree()
+    for trader in fleet.followers.values():
+        assert len(fleet.at_exchange(trader, "buy")) == len(fleet.at_exchange(trader, "sell")) == 1
+        assert fleet.asked(trader) == 2
+        assert fleet.held(trader) == 0
+
+
+def test_orders_that_were_never_accepted_are_proven_absent(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, *NEVER_ACCEPTED, "fine")
+    for name, fault in NEVER_ACCEPTED.items():
+        fleet.spoil(fault, name=name)
+    fleet.buy()
+    fleet.live(3)
+    assert {state for name in NEVER_ACCEPTED for state in states(fleet, OrderKind.ENTRY)[name]} == {"unknown"}
+    fleet.live(SETTLED_S)
+    assert states(fleet, OrderKind.ENTRY) == {name: ["not_placed"] for name in NEVER_ACCEPTED} | {"fine": ["filled"]}
+    for name in NEVER_ACCEPTED:
+        assert fleet.at_exchange(fleet[name], "buy") == []
+        assert fleet.asked(fleet[name]) == 1, "an entry is never chased"
+        copied = fleet.copy(fleet[name])
+        assert copied.order is not None
+        assert copied.order.refusal.startswith("The entry never reached Kraken: ")
+
+
+def test_an_exit_that_was_never_accepted_is_planned_again_and_sold_once(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, *NEVER_ACCEPTED)
+    fleet.buy()
+    fleet.live(3)
+    for name, fault in NEVER_ACCEPTED.items():
+        fleet.spoil(fault, name=name)
+    fleet.sell()
+    fleet.live(SETTLED_S + 6)
+    assert states(fleet, OrderKind.EXIT) == {name: ["not_placed", "filled"] for name in NEVER_ACCEPTED}
+    for trader in fleet.followers.values():
+        assert len(fleet.at_exchange(trader, "sell")) == 1
+        assert fleet.held(trader) == 0
+        copied = fleet.copy(trader, sequence=2)
+        assert copied.order is not None
+        assert copied.order.state == "filled"
+    fleet.assert_books_agree()
+
+
+def test_a_refusal_ends_an_entry_with_krakens_words_and_an_exit_is_tried_again(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, *REFUSED)
+    fleet.buy()
+    fleet.live(3)
+    for name, fault in REFUSED.items():
+        fleet.spoil(fault, name=name)
+    fleet.sell()
+    fleet.live(2)
+    assert states(fleet, OrderKind.EXIT) == {name: ["rejected"] for name in REFUSED}
+    fleet.live(4)
+    fleet.world.move(30)  # the key that called too often reads nothing in the meantime
+    fleet.live(2)
+    assert states(fleet, OrderKind.EXIT) == {name: ["rejected", "filled"] for name in REFUSED}
+    for name, fault in REFUSED.items():
+        fleet.spoil(fault, name=name)
+    fleet.world.move(60)
+    fleet.buy()
+    fleet.live(6)
+    for name, fault in REFUSED.items():
+        bought, refused = fleet.orders(fleet[name], OrderKind.ENTRY)
+        assert (bought.state, refused.state) == ("filled", "rejected")
+        assert fault.removeprefix("error:") in refused.refusal
+        assert len(fleet.at_exchange(fleet[name], "buy")) == len(fleet.at_exchange(fleet[name], "sell")) == 1
+    fleet.assert_books_agree()
+
+
+def test_an_order_that_met_no_listener_was_certainly_not_written(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.sell()
+    fleet.live(1)
+    with unreachable(fleet.world):
+        fleet.live(1)
+        assert states(fleet, OrderKind.EXIT) == {"ada": ["not_placed"]}
+    fleet.live(6)
+    assert states(fleet, OrderKind.EXIT) == {"ada": ["not_placed", "filled"]}
+    assert len(fleet.at_exchange(fleet["ada"], "sell")) == 1
+
+
+def test_a_late_request_finds_its_nonce_used_by_the_look_that_followed(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.spoil("delay", name="ada", delay_s=2)
+    fleet.buy()
+    fleet.world.round()
+    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_MAX_S", 0.5)
+    fleet.live(2)
+    monkeypatch.undo()
+    threading.Event().wait(1.6)
+    fleet.live(SETTLED_S)
+    assert states(fleet, OrderKind.ENTRY) == {"ada": ["not_placed"]}
+    assert fleet.at_exchange(fleet["ada"], "buy") == []
+    late = [row for row in fleet.world.paper("GET", "/log")["log"] if row["endpoint"] == "AddOrder"][-1]
+    assert late["result"] == "EAPI:Invalid nonce"
+
+
+def test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada")
+    read = PrivateClient.closed_orders
+
+    def lagging(self: PrivateClient, **arguments: Any) -> OrdersPage:
+        page = read(self, **arguments)
+        young = fleet.world.clock.now() - timedelta(seconds=5)
+        return OrdersPage(tuple(o for o in page.orders if o.closed_at and o.closed_at < young), page.count)
+
+    monkeypatch.setattr(PrivateClient, "closed_orders", lagging)
+    for kind in (OrderKind.ENTRY, OrderKind.EXIT):
+        fleet.spoil("drop_after", name="ada")
+        fleet.buy() if kind == OrderKind.ENTRY else fleet.sell()
+        fleet.live(4)
+        assert states(fleet, kind) == {"ada": ["unknown"]}
+        fleet.live(6)
+        assert states(fleet, kind) == {"ada": ["filled"]}
+        fleet.world.move(60)
+    fleet.assert_books_agree()
+    assert fleet.asked(fleet["ada"]) == 2
+
+
+def test_the_masters_lost_answer_delays_his_signal_and_duplicates_nothing(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.spoil("drop_after")
+    fleet.buy()
+    fleet.live(4)
+    assert Signal.objects.count() == 1
+    assert fleet.held(fleet["ada"]) == fleet.held(fleet.master) > 0
+    assert len(fleet.at_exchange(fleet.master, "buy")) == 1
+    fleet.assert_books_agree()
+
+
+def test_no_order_row_is_sent_twice_whatever_was_asked(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    sent = Order.objects.exclude(nonce=None).count()
+    rows = [row for row in fleet.world.paper("GET", "/log")["log"] if row["endpoint"] == "AddOrder"]
+    assert len(rows) == len({row["cl_ord_id"] for row in rows}) == sent
