@@ -81,7 +81,7 @@ def _is_here(person: Person) -> bool:
 
 def _entries(
     people: list[Person], *, passwords: Mapping[str, str], paper_url: str
-) -> Iterator[tuple[str, importing.Entry | importing.Refused]]:
+) -> Iterator[tuple[str, importing.Entry | importing.Refused | importing.Skipped]]:
     """One at a time, so that an account at the exchange is made only when its turn has come."""
     for person in people:
         line = {"email": person.email, "role": person.role, "password": passwords[person.email]}

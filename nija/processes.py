@@ -108,9 +108,9 @@ def redis_server(*, command: tuple[str, ...], socket: Path, data_dir: Path, envi
 
 
 def paper_exchange(*, port: int, data_dir: Path, environment: Mapping[str, str]) -> Child:
-    options = ("--port", str(port), "--state", str(data_dir / "paper.sqlite3"), "--market", "demo")
+    place = ("--port", str(port), "--state", str(data_dir / "paper.sqlite3"))
     # The limits of an ordinary account, so that the demo trades under them.
-    options = (*options, "--rate-tier", "intermediate")
+    options = (*place, "--market", "demo", "--rate-tier", "intermediate")
     return Child(
         name="paper",
         command=(sys.executable, "-m", "trading.paper.server", *options),
