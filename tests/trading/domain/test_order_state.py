@@ -74,5 +74,5 @@ def test_only_an_unknown_or_unwritten_order_becomes_not_placed() -> None:
 
 def test_what_the_exchange_may_hold_is_neither_final_nor_unsent() -> None:
     assert OUTSTANDING == LIVE - BEFORE_SENDING
-    assert LIVE | FINAL == set(OrderState)
+    assert set(OrderState) == LIVE | FINAL
     assert not LIVE & FINAL
