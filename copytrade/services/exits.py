@@ -136,7 +136,7 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         )
         positions = _without_live_exit(locked.filter(pk__in=position_ids, is_open=True).order_by("pk"))
         resting = _resting(positions, now=now)
-        books = _read_books(positions)
+        books = _read_books(positions, now=now)
         unsettled = _with_pending_exits(positions)
         orders: list[Order] = []
         nothing: list[Position] = []
@@ -195,7 +195,7 @@ def _resting(positions: Sequence[Position], *, now: datetime) -> set[tuple[int, 
     return resting
 
 
-def _read_books(positions: Sequence[Position]) -> _Books:
+def _read_books(positions: Sequence[Position], *, now: datetime) -> _Books:
     accounts = {p.account_id for p in positions}
     instruments = {p.instrument_id for p in positions}
     first = min((p.opened_sequence or 0 for p in positions), default=0)
@@ -217,7 +217,7 @@ def _read_books(positions: Sequence[Position]) -> _Books:
     for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         closes[close.account_id, close.instrument_id].append(close)
     bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
-    return _Books(signals, bought, adjustments, closes, bids, balances.available(sorted(accounts)))
+    return _Books(signals, bought, adjustments, closes, bids, balances.available(sorted(accounts), now=now))
 
 
 def _obligation(position: Position, books: _Books) -> Obligation:

@@ -32,6 +32,8 @@ REFRESH_AFTER = timedelta(seconds=20)
 RETRY_AFTER = timedelta(seconds=10)
 #: Kraken's reads may lag behind its executions by some seconds; a balance is compared with the books only after this.
 READ_LAG = timedelta(seconds=10)
+#: An older balance does not limit an exit.
+AVAILABLE_FOR = timedelta(seconds=60)
 
 
 def refresh_due(*, clock: Clock) -> int:
@@ -154,10 +156,17 @@ def latest_sequence(instrument_id: int) -> int:
     return newest.values_list("sequence", flat=True).first() or 0
 
 
-def available(account_ids: Sequence[int]) -> dict[int, dict[str, Decimal]]:
-    """What can be sold of each asset (total minus holds), only where the balance is younger than our last fill."""
-    usable = Q(account__last_fill_at__isnull=True) | Q(account__balances_as_of__gte=F("account__last_fill_at"))
+def available(account_ids: Sequence[int], *, now: datetime) -> dict[int, dict[str, Decimal]]:
+    """What can be sold of each asset (total minus holds), of accounts whose balance surely tells it.
+
+    That is one read lately, and so long after our last fill that Kraken's reads show it. For other accounts nothing is
+    said, and Kraken decides: a balance from before a purchase must not hold its exit back.
+    """
+    settled = Q(account__last_fill_at__isnull=True) | Q(
+        account__balances_as_of__gte=F("account__last_fill_at") + READ_LAG
+    )
+    recent = Q(account__balances_as_of__gte=now - AVAILABLE_FOR)
     found: dict[int, dict[str, Decimal]] = defaultdict(dict)
-    for row in AssetBalance.objects.filter(usable, account_id__in=account_ids):
+    for row in AssetBalance.objects.filter(settled & recent, account_id__in=account_ids):
         found[row.account_id][row.asset] = max(Decimal(0), row.total - row.hold)
     return found
