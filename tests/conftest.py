@@ -15,6 +15,16 @@ from tests.support.paper import PaperExchange
 from tests.support.stack import Stack, database_url
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests recorded as `figures`, whether they passed or not and on whichever worker they ran."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    figures = [text for report in reports for name, text in report.user_properties if name == "figures"]
+    if figures:
+        terminalreporter.section("figures")
+        for text in figures:
+            terminalreporter.write_line(str(text))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def this_machine_only() -> Iterator[None]:
     with network.this_machine_only():
