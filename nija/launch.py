@@ -187,7 +187,14 @@ def _run(options: Options) -> NoReturn:
         if prepared.redis_socket is None:
             _require_redis()
         supervisor.wait_ready(timeout_s=READY_TIMEOUT_S)
-        supervisor.start(processes.application(_system(prepared)))
+        system = _system(prepared)
+        children = processes.application(system)
+        supervisor.start(child for child in children if child.name != "beat")
+        supervisor.wait_ready(timeout_s=READY_TIMEOUT_S)
+        if options.demo:
+            # Without beat nothing trades yet.
+            _make_history(prepared, system)
+        supervisor.start(child for child in children if child.name == "beat")
         supervisor.wait_ready(timeout_s=READY_TIMEOUT_S)
         if options.demo:
             _load_demo(prepared)
@@ -277,6 +284,20 @@ def _system(prepared: Prepared) -> processes.System:
         port=prepared.port,
         host="127.0.0.1" if not hosts or "127.0.0.1" in hosts else hosts[0],
     )
+
+
+def _make_history(prepared: Prepared, system: processes.System) -> None:
+    from django.db import connection
+
+    from nija import demo_process
+
+    wanted = demo_process.is_wanted()
+    connection.close()
+    if wanted:
+        say("making the demo's history")
+        environment_of_keys = processes.environment_of("execution", system)
+        log = prepared.data.path / "logs" / "history.log"
+        demo_process.start_and_wait(environment=environment_of_keys, log=log, say=say)
 
 
 def _load_demo(prepared: Prepared) -> None:

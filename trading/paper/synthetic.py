@@ -50,8 +50,8 @@ class Shape:
 SHAPES: Mapping[str, Shape] = {
     "BEAMUSD": Shape(52.0),
     "XXRPZUSD": Shape(76.0, daily_quote=40_000_000.0),
-    "SOLUSD": Shape(150.0, daily_quote=60_000_000.0),
-    "XDGUSD": Shape(22 * 60.0, daily_quote=20_000_000.0),
+    "SOLUSD": Shape(150.0, cycle_s=60 * 60.0, daily_quote=60_000_000.0),
+    "XDGUSD": Shape(22 * 60.0, cycle_s=60 * 60.0, daily_quote=20_000_000.0),
     "XETHZUSD": Shape(40 * 60.0, burst=0.07, daily_quote=120_000_000.0),
     "XXBTZUSD": Shape(60 * 60.0, burst=0.06, daily_quote=300_000_000.0),
 }
