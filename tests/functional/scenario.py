@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,8 +10,12 @@ from typing import Any
 
 from copytrade.models import CopyOrder
 from tests.support.world import Trader, World
+from trading.domain.instrument import Side
+from trading.domain.money import Price, Quantity
+from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, TimeInForce
+from trading.kraken.signing import Credentials
 from trading.models import Order, OrderKind
-from trading.services import market
+from trading.services import market, private
 
 BEAM = "BEAM-USD"
 ROUNDS_PER_MEASUREMENT = 20
@@ -44,6 +49,23 @@ class Fleet:
                 market.measure_venue_clock(clock=self.world.clock, sleep=self.world.move)
             self.world.round()
             self.world.move(1)
+
+    def by_hand(self, name: str, side: Side, *, quantity: str, price: str | None = None, pair: str = "BEAMUSD") -> str:
+        """The user trades on Kraken's own page, at the market unless a `price` is named; the order's id."""
+        trader = self.followers[name]
+        key = self.world.paper("POST", f"/accounts/{trader.paper_id}/keys", label="by hand")
+        client = PrivateClient(private.transport(), Credentials.from_text(key["api_key"], key["api_secret"]))
+        order = AddOrder(
+            altname=pair,
+            side=side,
+            ordertype=OrderType.MARKET if price is None else OrderType.LIMIT,
+            quantity=Quantity(Decimal(quantity)),
+            price=None if price is None else Price(Decimal(price)),
+            timeinforce=None if price is None else TimeInForce.GOOD_TILL_CANCELLED,
+            cl_ord_id=str(uuid.uuid4()),
+            deadline=None,
+        )
+        return client.add_order(order, nonce=1).txid or ""
 
     def at_exchange(self, trader: Trader, side: str) -> list[Any]:
         """The orders the exchange accepted from this trader."""
