@@ -7,7 +7,6 @@ from enum import StrEnum
 
 class SkipReason(StrEnum):
     HALTED = "halted"
-    ENTRIES_BLOCKED = "entries_blocked"
     INDEPENDENT_MODE = "independent_mode"
     ORDERS_NOT_ALLOWED = "orders_not_allowed"
     STOPPED_BY_USER = "stopped_by_user"
@@ -17,7 +16,6 @@ class SkipReason(StrEnum):
     KEY_PROBLEM = "key_problem"
     NO_KEY = "no_key"
     SYMBOL_NOT_ALLOWED = "symbol_not_allowed"
-    UNSUPPORTED_QUOTE = "unsupported_quote"
     NOT_TRADABLE = "not_tradable"
     MAX_POSITIONS = "max_positions"
     DAILY_LOSS = "daily_loss"
@@ -30,7 +28,6 @@ class SkipReason(StrEnum):
     BELOW_NOTIONAL_MIN = "below_notional_min"
     MASTER_ALREADY_OUT = "master_already_out"
     TOO_LATE = "too_late"
-    NOT_PLACED = "not_placed"
     NOTHING_TO_SELL = "nothing_to_sell"
     WAITING_MIN = "waiting_min"
     DUST = "dust"
