@@ -80,7 +80,7 @@ def run() -> int:
         return 1
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     # Nobody listens yet, and what is rung now would be stale by then.
-    current_app.conf.broker_url = "memory://localhost/"
+    current_app.conf.update(broker_url="memory://localhost/")
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             # Of a demo that loses its power while it starts nothing is missed.
