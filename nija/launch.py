@@ -232,6 +232,7 @@ def _start_bystanders(supervisor: Supervisor, prepared: Prepared) -> None:
 def _migrate() -> None:
     """Brings the database up to date and makes sure it is of this venue. Raises Refused."""
     import django
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import call_command
     from django.core.management.base import SystemCheckError
@@ -248,7 +249,9 @@ def _migrate() -> None:
     except DatabaseError as error:
         raise Refused(f"The database does not answer as it should: {str(error).strip()}") from error
     finally:
-        connection.close()
+        # Settings that cannot be read have opened no connection.
+        if settings.configured:
+            connection.close()
 
 
 def _require_redis() -> None:
