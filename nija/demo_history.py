@@ -310,7 +310,7 @@ DEEDS: Sequence[Deed] = (
     Deed(76.0, _set("ben@nija.example", denied_symbols=["SOL-USD"])),
     *(Deed(at) for at in (64.0, 62.0, 56.6, 55.6)),
     Deed(52.5, _set("ben@nija.example", denied_symbols=[])),
-    *(Deed(at) for at in (48.4, 44.4, 37.2, 36.5, 35.9)),
+    *(Deed(at) for at in (48.4, 46.4, 44.4, 37.2, 36.5, 35.9)),
     Deed(30.0, _buy("BEAM-USD", "4")),
     Deed(26.0, _sell("BEAM-USD")),
     *(Deed(at) for at in (20.2, 18.2, 5.0)),
