@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from allauth.account.decorators import secure_admin_login
+from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.http import HttpRequest
+from knox.models import AuthToken
 
 from accounts.models import Credential, KeyCheck, RiskSettings, User
 
@@ -20,6 +22,10 @@ else:
 # One door for everybody: two-factor and the limit of attempts hold for the admin too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "NIJA operator"
+# Secrets of people, not of the operator: tokens are made on the account page, second factors on their own pages.
+for secret_model in (AuthToken, Authenticator):
+    if admin.site.is_registered(secret_model):
+        admin.site.unregister(secret_model)
 admin.site.site_title = "NIJA"
 
 

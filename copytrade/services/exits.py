@@ -112,7 +112,7 @@ def close_all(account: Account, *, actor: str, clock: Clock) -> int:
 
 def _owing_candidates() -> QuerySet[Position]:
     """Open positions of followers that something after their first entry may have asked to sell."""
-    sold = Signal.objects.filter(
+    sold = _fanned_out().filter(
         kind=SignalKind.EXIT, instrument=OuterRef("instrument"), sequence__gt=OuterRef("opened_sequence")
     )
     asked = CloseInstruction.objects.filter(
@@ -126,6 +126,11 @@ def _owing_candidates() -> QuerySet[Position]:
     )
     followers = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER, account__venue=settings.VENUE)
     return followers.filter(Q(Exists(sold)) | Q(Exists(asked))).exclude(Exists(live)).order_by("pk")
+
+
+def _fanned_out() -> QuerySet[Signal]:
+    """Signals whose copies are written: an exit planned before its copy would be a sale that no outcome tells of."""
+    return Signal.objects.filter(fan_out__isnull=False)
 
 
 def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
@@ -200,7 +205,7 @@ def _read_books(positions: Sequence[Position], *, now: datetime) -> _Books:
     instruments = {p.instrument_id for p in positions}
     first = min((p.opened_sequence or 0 for p in positions), default=0)
     signals: dict[int, list[Signal]] = defaultdict(list)
-    for signal in Signal.objects.filter(instrument_id__in=instruments, sequence__gte=first):
+    for signal in _fanned_out().filter(instrument_id__in=instruments, sequence__gte=first):
         signals[signal.instrument_id].append(signal)
     bought: dict[tuple[int, int], dict[int, Quantity]] = defaultdict(dict)
     entries = Order.objects.filter(

@@ -8,8 +8,10 @@ from decimal import Decimal
 import pytest
 
 from copytrade.models import CopyOrder
+from copytrade.services import exits
 from tests.support.world import World
-from trading.models import Order, Position
+from trading.models import Order, OrderKind, Position
+from trading.services import sending
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
 
@@ -47,3 +49,25 @@ def test_followers_buy_2898_51_and_2257_36_beam_and_sell_exactly_that(make_world
         assert ours == {order["txid"] for order in seen["orders"]}
         assert Position.objects.get(account=trader.account).managed == 0
     assert world.holding(master, "BEAM") == 0
+
+
+def test_a_sale_planned_the_moment_the_master_sold_is_told_by_its_copy(make_world: Callable[..., World]) -> None:
+    world = make_world(market="pinned")
+    world.pin("BEAMUSD", bid="0.002917", ask="0.002918")
+    world.join("master@nija.example", usd="60.5340", role="master")
+    ada = world.join("ada@nija.example", usd="84.5785")
+    world.master_buys("BEAM-USD", quantity="3404.8349")
+    world.settle()
+
+    world.master_sells("BEAM-USD")
+    sending.send_ready(OrderKind.EXIT, clock=world.clock)
+    # The bell of the executions may be heard before the one of the signal.
+    exits.plan_due(clock=world.clock)
+    sending.send_ready(OrderKind.EXIT, clock=world.clock)
+    world.settle()
+
+    copy = CopyOrder.objects.get(account=ada.account, kind="exit")
+    assert copy.status == "ordered"
+    assert copy.order is not None
+    assert copy.order.filled == Decimal("2898.50925291")
+    assert world.holding(ada, "BEAM") == 0
