@@ -76,10 +76,6 @@ DOORBELLS = {
 OPEN_POSITIONS = "trading.services.intake.open_positions"
 
 INSTALLED_APPS = [
-    "nija",
-    "accounts",
-    "trading",
-    "copytrade",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -96,6 +92,11 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",
+    # Ours come last, so that they have the last word on what the admin shows.
+    "nija",
+    "accounts",
+    "trading",
+    "copytrade",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
