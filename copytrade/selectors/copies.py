@@ -120,7 +120,7 @@ class CopyRow:
         """By a cent at least: less is no difference that anybody could read."""
         if self.copy.cap in {"", Cap.NONE} or self.copy.notional is None or self.copy.proportional is None:
             return False
-        return self.copy.notional.quantize(CENT) < self.copy.proportional.quantize(CENT)
+        return bool(self.copy.notional.quantize(CENT) < self.copy.proportional.quantize(CENT))
 
     @property
     def cap_sentence(self) -> str:
