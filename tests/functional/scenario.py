@@ -52,7 +52,7 @@ class Fleet:
 
     def by_hand(self, name: str, side: Side, *, quantity: str, price: str | None = None, pair: str = "BEAMUSD") -> str:
         """The user trades on Kraken's own page, at the market unless a `price` is named; the order's id."""
-        trader = self.followers[name]
+        trader = self.followers.get(name, self.master)
         key = self.world.paper("POST", f"/accounts/{trader.paper_id}/keys", label="by hand")
         client = PrivateClient(private.transport(), Credentials.from_text(key["api_key"], key["api_secret"]))
         order = AddOrder(
@@ -102,9 +102,11 @@ class Fleet:
             assert nonces == sorted(set(nonces))
 
 
-def gather(make_world: Callable[..., World], *names: str, usd: str = "1000", **risk: Any) -> Fleet:
+def gather(
+    make_world: Callable[..., World], *names: str, usd: str = "1000", rate_tier: str = "none", **risk: Any
+) -> Fleet:
     """A master and followers with `usd` each, BEAM pinned at a bid of 0.0100."""
-    world = make_world(market="pinned")
+    world = make_world(market="pinned", rate_tier=rate_tier)
     world.pin("BEAMUSD", bid="0.010000", ask="0.010001")
     master = world.join("master@nija.example", usd=usd, role="master")
     followers = {name: world.join(f"{name}@nija.example", usd=usd, **risk) for name in names}

@@ -20,8 +20,8 @@ from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import BALANCE_EX, PrivateClient
 from trading.kraken.errors import KrakenError
 from trading.kraken.values import Balances
-from trading.models import Account, Adjustment, AdjustmentKind, AssetBalance, Instrument, Order, Position, Signal
-from trading.services import booking, lanes, private
+from trading.models import Account, Adjustment, AdjustmentKind, AssetBalance, Instrument, Order, Position, Role, Signal
+from trading.services import booking, lanes, private, signals
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 
@@ -42,7 +42,7 @@ def refresh_due(*, clock: Clock) -> int:
     old = (
         Q(balances_as_of__isnull=True)
         | Q(balances_as_of__lt=now - REFRESH_AFTER)
-        | Q(balances_as_of__lt=F("last_fill_at"))
+        | Q(balances_as_of__lte=F("last_fill_at"))
     )
     keyed = Account.objects.filter(venue=settings.VENUE, user__credentials__status=Credential.Status.ACTIVE)
     due = keyed.filter(old).exclude(balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER)
@@ -121,7 +121,10 @@ def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime)
                 continue
             held = _held(position.instrument, totals)
             if locked.managed > held:
+                before = Quantity(locked.managed)
                 _reduce(locked, held, now=as_of)
+                if account.role == Role.MASTER:
+                    signals.emit_reduction(locked, before=before, after=Quantity(held), now=as_of)
 
 
 def _held(instrument: Instrument, totals: Mapping[str, Decimal]) -> Decimal:

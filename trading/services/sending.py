@@ -60,7 +60,7 @@ def stamp(order: Order, grant: Grant, *, now: datetime) -> None:
 def send_ready(kind: OrderKind, *, clock: Clock) -> int:
     """Send orders that are READY: the master's entries, everybody's exits. Returns how many were written or tried."""
     if kind is OrderKind.EXIT:
-        _alert_waiting_exits(now=clock.now())
+        _alert_slow_exits(now=clock.now())
     if not settings.ORDERS_ALLOWED:
         return 0
     waiting = Order.objects.filter(kind=kind, state=OrderState.READY, account__venue=settings.VENUE)
@@ -78,17 +78,18 @@ def send_ready(kind: OrderKind, *, clock: Clock) -> int:
     return sent
 
 
-def _alert_waiting_exits(*, now: datetime) -> None:
-    """An exit that cannot be sent, for want of a key or of permission, needs a person."""
-    stuck = Order.objects.filter(
+def _alert_slow_exits(*, now: datetime) -> None:
+    """An exit that cannot be sent, for want of a key or of permission, or that Kraken does not finish, needs a person."""
+    slow = Order.objects.filter(
         kind=OrderKind.EXIT,
-        state=OrderState.READY,
+        state__in=(OrderState.READY, OrderState.ACKED, OrderState.PARTIAL),
         account__venue=settings.VENUE,
         created_at__lt=now - EXIT_ALERT_AFTER,
         alerted_at__isnull=True,
     )
-    for order in stuck.order_by("pk")[:BATCH_MAX]:
-        alerts.raise_once(order, "This sale has waited for a minute and could not be sent", now=now)
+    for order in slow.order_by("pk")[:BATCH_MAX]:
+        waits = "could not be sent" if order.state == OrderState.READY else "is not finished"
+        alerts.raise_once(order, f"This sale {waits} for a minute", now=now)
 
 
 def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:
@@ -118,7 +119,8 @@ def _entries_may_go(ids: Sequence[int], *, now: datetime) -> bool:
         orders.move(ids, OrderEvent.SKIP, refusal=refusal[:300], closed_at=now)
         return False
     # The accounts' rows are what the stop of an account waits for; their settings are read once they are locked.
-    locked = Account.objects.select_for_update().filter(orders__in=ids).order_by("pk").values_list("pk", flat=True)
+    theirs = Order.objects.filter(pk__in=ids).values("account_id")
+    locked = Account.objects.select_for_update().filter(pk__in=theirs).order_by("pk").values_list("pk", flat=True)
     accounts = Account.objects.filter(pk__in=list(locked)).select_related("user__risk")
     for account in accounts:
         if account.held_at is None and account.user.risk.stopped_at is None:

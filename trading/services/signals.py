@@ -11,13 +11,26 @@ from django.db import transaction
 
 from trading import doorbell
 from trading.domain import order_state
-from trading.domain.money import CONTEXT, Money, Quantity
-from trading.models import Execution, Order, OrderKind, Position, Role, Signal, SignalKind
+from trading.domain.instrument import Side
+from trading.domain.money import CONTEXT, Money, Price, Quantity
+from trading.domain.order_state import OrderState
+from trading.models import (
+    Execution,
+    MarketPrice,
+    Order,
+    OrderKind,
+    OrderOrigin,
+    Position,
+    Role,
+    Signal,
+    SignalKind,
+)
 from trading.services.clock import Clock
 
 #: An order that is not final signals what has filled so far after this long.
 PARTIAL_AFTER = timedelta(seconds=1)
 BATCH_MAX = 200
+OUTSIDE = "Sold on Kraken outside NIJA"
 AVERAGE_STEP = Decimal("1e-12")
 
 
@@ -88,6 +101,48 @@ def emit(order: Order, position: Position, *, now: datetime) -> bool:
     Execution.objects.filter(pk__in=[e.pk for e in carried]).update(signal=signal)
     doorbell.signal_written()
     return True
+
+
+def emit_reduction(position: Position, *, before: Quantity, after: Quantity, now: datetime) -> None:
+    """What left the master's position outside NIJA is an exit like any other. Holds the position's lock.
+
+    An order that was never sent carries the signal, since Kraken's own was none of ours.
+    """
+    sold = before - after
+    last = MarketPrice.objects.filter(instrument_id=position.instrument_id).first()
+    price = last.bid_price if last is not None else Price.zero()
+    position.exit_count += 1
+    position.signal_count += 1
+    position.save(update_fields=["exit_count", "signal_count"])
+    order = Order.objects.create(
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        kind=OrderKind.EXIT,
+        origin=OrderOrigin.MANUAL,
+        exit_number=position.exit_count,
+        side=Side.SELL,
+        quantity=sold.value,
+        reason=OUTSIDE,
+        state=OrderState.SKIPPED,
+        refusal=OUTSIDE,
+        created_at=now,
+        closed_at=now,
+    )
+    Signal.objects.create(
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        order=order,
+        sequence=position.signal_count,
+        kind=SignalKind.EXIT,
+        quantity=sold.value,
+        price=price.value,
+        notional=sold.at(price).value,
+        managed_before=before.value,
+        reason=OUTSIDE,
+        executed_at=now,
+        created_at=now,
+    )
+    doorbell.signal_written()
 
 
 def _average(executions: Sequence[Execution]) -> Decimal:

@@ -1,0 +1,155 @@
+"""Executions are booked once, whole, and only when they can be explained; signals say what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from tests.functional.scenario import BEAM, gather
+from tests.support.world import World
+from trading.domain.instrument import Side
+from trading.models import Account, Adjustment, Event, Execution, Order, OrderKind, Position, Signal
+from trading.services import booking, sending
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+
+D = Decimal
+
+
+def test_an_order_of_many_executions_is_final_only_when_all_of_them_are_booked(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.world.paper("POST", "/limits", pair="BEAMUSD", match_max="200")
+    fleet.buy(notional="90")
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    order = fleet.orders(fleet.master, OrderKind.ENTRY)[0]
+    assert (order.state, Execution.objects.filter(order=order).count()) == ("partial", 20)
+    fleet.live(6)
+    order.refresh_from_db()
+    assert (order.state, order.filled) == ("filled", order.quantity)
+    assert Execution.objects.filter(order=order).count() == 45
+    assert sum(signal.quantity for signal in Signal.objects.all()) == order.filled
+    # What the first part cost in fees is missing from the equity that sizes the next.
+    assert D("0.999") < fleet.held(fleet["ada"]) / fleet.held(fleet.master) <= 1
+    fleet.assert_books_agree()
+
+
+def test_price_quantity_and_fee_come_from_the_exchange(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    fleet.buy()
+    fleet.live(2)
+    order = fleet.orders(fleet.master, OrderKind.ENTRY)[0]
+    (trade,) = fleet.world.at_exchange(fleet.master)["trades"]
+    assert (order.filled, order.filled_notional, order.fee) == (D(trade["vol"]), D(trade["cost"]), D(trade["fee"]))
+    assert order.limit_price is not None
+    assert order.filled_notional < order.filled * order.limit_price
+    position = Position.objects.get(account=fleet.master.account)
+    assert position.cost == order.filled_notional + order.fee
+
+
+def test_booking_again_and_again_changes_nothing(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    before = list(Position.objects.order_by("pk").values("managed", "cost", "fees", "realised"))
+    Order.objects.filter(state="filled").update(state="acked")
+    for _ in range(3):
+        booking.book(list(Order.objects.values_list("pk", flat=True)), clock=fleet.world.clock)
+    assert list(Position.objects.order_by("pk").values("managed", "cost", "fees", "realised")) == before
+    assert Execution.objects.count() == 2
+    assert Signal.objects.count() == 1
+    assert set(Order.objects.values_list("state", flat=True)) == {"filled"}
+
+
+def test_executions_that_cannot_be_read_yet_leave_the_order_open(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.spoil("http_502_before", name="ada", endpoint="QueryTrades", times=3)
+    fleet.buy()
+    fleet.live(3)
+    (order,) = fleet.orders(fleet["ada"], OrderKind.ENTRY)
+    assert (order.state, order.filled) == ("acked", 0)
+    fleet.live(12)
+    order.refresh_from_db()
+    assert order.state == "filled"
+    fleet.assert_books_agree()
+
+
+def test_a_sale_of_more_than_is_managed_holds_the_account_and_tells_once(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.sell()
+    Position.objects.filter(account=fleet.master.account).update(managed=D(5))
+    fleet.live(4)
+    account = Account.objects.get(pk=fleet.master.account.pk)
+    assert account.held_at is not None
+    assert "were sold of 5 managed" in account.held_reason
+    assert Event.objects.filter(kind="held").count() == 1
+    assert not Signal.objects.filter(kind="exit").exists()
+    assert fleet.world.managed(fleet.master, BEAM) == 5
+
+
+def test_a_sale_that_is_not_finished_after_a_minute_is_told(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    fleet.buy()
+    fleet.live(2)
+    fleet.world.paper("POST", "/limits", pair="BEAMUSD", order_max="500", market_orders_wait=True)
+    fleet.sell()
+    fleet.live(3)
+    fleet.world.move(61)
+    fleet.live(1)
+    assert Event.objects.get(kind="alert").message == "This sale is not finished for a minute"
+
+
+def test_what_the_master_sold_outside_is_an_exit_for_his_followers(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    bought = fleet.held(fleet.master)
+    fleet.world.move(30)
+    fleet.by_hand("master", Side.SELL, quantity="4000")
+    fleet.world.refresh()
+    fleet.live(4)
+    assert Adjustment.objects.get().managed_after == fleet.held(fleet.master) == bought - 4000
+    signal = Signal.objects.get(kind="exit")
+    assert signal.closed_fraction == Fraction(4000) / Fraction(bought)
+    assert abs(fleet.held(fleet["ada"]) - fleet.held(fleet.master)) <= D("0.00000001")
+    fleet.sell()
+    fleet.live(4)
+    assert fleet.held(fleet.master) == fleet.held(fleet["ada"]) == 0
+
+
+def test_the_master_out_by_hand_means_everybody_out(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    fleet.buy()
+    fleet.live(3)
+    fleet.world.move(30)
+    fleet.by_hand("master", Side.SELL, quantity=str(fleet.held(fleet.master)))
+    fleet.world.refresh()
+    fleet.live(4)
+    assert [fleet.held(trader) for trader in (fleet.master, *fleet.followers.values())] == [0, 0, 0]
+    assert not Position.objects.filter(is_open=True).exists()
+
+
+def test_our_requests_stay_within_a_starter_accounts_rate_limits(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", "ben", rate_tier="starter")
+    fleet.world.move(60)
+    fleet.spoil("drop_after", name="ada")
+    fleet.spoil("drop_before", name="ben")
+    fleet.buy()
+    for _ in range(30):
+        fleet.world.refresh()
+        fleet.live(1)
+    fleet.spoil("drop_before", name="ada")
+    fleet.sell()
+    for _ in range(60):
+        fleet.world.refresh()
+        fleet.live(1)
+    results = {row["result"] for trader in fleet.followers.values() for row in fleet.log(trader)}
+    assert not [result for result in results if "Rate limit" in result]
+    assert fleet.held(fleet["ada"]) == 0
+    fleet.assert_books_agree()
