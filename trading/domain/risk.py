@@ -23,7 +23,7 @@ def balance_source(*, as_of: datetime | None, last_fill_at: datetime | None, now
     """LIVE: at most 30 s old and newer than our last fill. CACHED: up to 300 s old. UNKNOWN is never zero."""
     if as_of is None or now - as_of > USABLE_FOR:
         return BalanceSource.UNKNOWN
-    if now - as_of <= FRESH_FOR and (last_fill_at is None or as_of >= last_fill_at):
+    if now - as_of <= FRESH_FOR and (last_fill_at is None or as_of > last_fill_at):
         return BalanceSource.LIVE
     return BalanceSource.CACHED
 

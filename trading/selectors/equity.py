@@ -95,13 +95,13 @@ def _flows_since(accounts: Collection[Account]) -> dict[int, Money]:
     """
     flows: dict[int, Money] = defaultdict(Money.zero)
     as_of = {account.pk: account.balances_as_of for account in accounts if account.balances_as_of is not None}
-    behind = [a.pk for a in accounts if a.pk in as_of and a.last_fill_at is not None and a.last_fill_at > as_of[a.pk]]
+    behind = [a.pk for a in accounts if a.pk in as_of and a.last_fill_at is not None and a.last_fill_at >= as_of[a.pk]]
     if not behind:
         return flows
     oldest = min(as_of[account_id] for account_id in behind)
-    for fill in Execution.objects.filter(account_id__in=behind, booked_at__gt=oldest):
+    for fill in Execution.objects.filter(account_id__in=behind, booked_at__gte=oldest):
         read_at = as_of[fill.account_id]
-        if fill.booked_at <= read_at:
+        if fill.booked_at < read_at:
             continue
         if fill.side == Side.BUY:
             flows[fill.account_id] -= Money(fill.notional) + Money(fill.fee)

@@ -29,7 +29,8 @@ def ago(seconds: float) -> datetime:
         (ago(300), None, BalanceSource.CACHED),
         (ago(300.001), None, BalanceSource.UNKNOWN),
         (ago(5), ago(4), BalanceSource.CACHED),
-        (ago(5), ago(5), BalanceSource.LIVE),
+        (ago(5), ago(5), BalanceSource.CACHED),
+        (ago(5), ago(6), BalanceSource.LIVE),
         (ago(400), ago(1), BalanceSource.UNKNOWN),
     ],
 )
