@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 
 from copytrade.models import CopyOrder, FanOut
 from copytrade.services import entries, exits, fan_out
@@ -44,7 +45,7 @@ def claimed_exits(fleet: Fleet) -> list[sending.Outgoing]:
     """READY exits claimed for sending, as `send_ready` does just before it writes."""
     ids = list(Order.objects.filter(kind="exit", state="ready").values_list("pk", flat=True))
     keys = lanes.active_keys(Account.objects.filter(orders__in=ids))
-    with sending.transaction.atomic(durable=True):
+    with transaction.atomic(durable=True):
         return sending._claim_ready(ids, keys, kind=OrderKind.EXIT, clock=fleet.world.clock)
 
 
@@ -219,7 +220,7 @@ def test_many_threads_keep_one_request_in_flight_per_key_and_nonces_rising(
                 requests = {key: (lambda kraken, nonce: kraken.balance_ex(nonce=nonce)) for key in credentials}
                 private.call_each(requests, purpose=Purpose.FENCE, cost=0, clock=fleet.world.clock)
         finally:
-            sending.transaction.get_connection().close()
+            connection.close()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -237,7 +238,7 @@ def test_many_threads_keep_one_request_in_flight_per_key_and_nonces_rising(
 def test_a_lost_lease_is_fenced_by_a_read_before_the_next_order(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     key = lanes.active_keys([fleet["ada"].account])[fleet["ada"].account.pk]
-    with sending.transaction.atomic(durable=True):
+    with transaction.atomic(durable=True):
         lost = lanes.claim([key.pk], purpose=Purpose.ENTRY, cost=0, clock=fleet.world.clock)[key.pk]
     fleet.world.move(13)
     balances.refresh([fleet["ada"].account], clock=fleet.world.clock, purpose=Purpose.REFRESH)
@@ -256,7 +257,7 @@ def test_an_old_owner_neither_renews_nor_frees_a_lane_that_has_passed_on(make_wo
     key = lanes.active_keys([fleet["ada"].account])[fleet["ada"].account.pk]
 
     def claim() -> lanes.Grant:
-        with sending.transaction.atomic(durable=True):
+        with transaction.atomic(durable=True):
             return lanes.claim([key.pk], purpose=Purpose.UNKNOWN, cost=0, clock=clock)[key.pk]
 
     old = claim()

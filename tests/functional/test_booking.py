@@ -141,14 +141,14 @@ def test_our_requests_stay_within_a_starter_accounts_rate_limits(make_world: Cal
     fleet.spoil("drop_after", name="ada")
     fleet.spoil("drop_before", name="ben")
     fleet.buy()
-    for _ in range(30):
+    for _ in range(8):
         fleet.world.refresh()
-        fleet.live(1)
+        fleet.live(3)
     fleet.spoil("drop_before", name="ada")
     fleet.sell()
-    for _ in range(60):
+    for _ in range(16):
         fleet.world.refresh()
-        fleet.live(1)
+        fleet.live(3)
     results = {row["result"] for trader in fleet.followers.values() for row in fleet.log(trader)}
     assert not [result for result in results if "Rate limit" in result]
     assert fleet.held(fleet["ada"]) == 0

@@ -268,7 +268,7 @@ def test_an_exit_that_kraken_keeps_refusing_is_tried_ever_more_rarely_and_told(
     fleet.live(3)
     fleet.spoil("error:EOrder:Insufficient margin", name="ada", times=1000)
     fleet.sell()
-    fleet.live(60)
+    fleet.live(50)
     tried = len(fleet.orders(fleet["ada"], OrderKind.EXIT))
     assert 4 <= tried <= 6
     assert Event.objects.filter(kind="alert", message__contains="sales in a row sold nothing").exists()

@@ -122,6 +122,8 @@ def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime)
             held = _held(position.instrument, totals)
             if locked.managed > held:
                 before = Quantity(locked.managed)
+                if account.role == Role.MASTER:
+                    signals.emit_owing(locked, now=as_of)
                 _reduce(locked, held, now=as_of)
                 if account.role == Role.MASTER:
                     signals.emit_reduction(locked, before=before, after=Quantity(held), now=as_of)

@@ -135,7 +135,7 @@ def _book_one(report: Report, *, now: datetime) -> None:
         if order.state in FINAL:
             return
         if order.account.role == Role.MASTER:
-            signals.emit_before(order, position, now=now)
+            signals.emit_owing(position, besides=order, now=now)
         fresh = _fresh(order, report.trades)
         if fresh and not _fold(position, order, fresh, now=now):
             return

@@ -55,13 +55,18 @@ def emit_due(*, clock: Clock) -> int:
     return emitted
 
 
-def emit_before(order: Order, position: Position, *, now: datetime) -> None:
-    """Signal what other orders of this position still owe, so that signals keep the order of the bookings."""
+def emit_owing(position: Position, *, besides: Order | None = None, now: datetime) -> None:
+    """Signal what orders of this position still owe, so that signals keep the order of the bookings."""
     owing = Order.objects.filter(
-        account_id=order.account_id, instrument_id=order.instrument_id, executions__signal__isnull=True
-    ).exclude(pk=order.pk)
-    for other in owing.filter(executions__isnull=False).distinct().order_by("pk"):
-        emit(other, position, now=now)
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        executions__isnull=False,
+        executions__signal__isnull=True,
+    )
+    if besides is not None:
+        owing = owing.exclude(pk=besides.pk)
+    for order in owing.distinct().order_by("pk"):
+        emit(order, position, now=now)
 
 
 def emit_if_due(order: Order, position: Position, *, now: datetime) -> bool:
