@@ -66,6 +66,9 @@ class Levels(models.Model):
     opened_market_at = models.DateTimeField()
     updated_at = models.DateTimeField()
 
+    class Meta:
+        verbose_name = verbose_name_plural = "levels"
+
     def __str__(self) -> str:
         return f"levels of {self.position_id}"
 
