@@ -92,7 +92,9 @@ def run_tests(arguments: Sequence[str]) -> None:
     ours = {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment[browser.VARIABLE] = browser.provide(say)
-    pytest = [sys.executable, "-m", "pytest", "--durations=10", "-n", str(WORKERS), *arguments]
+    # A worker that is done takes over from one that still has long tests before it.
+    spread = ["-n", str(WORKERS), "--dist", "worksteal"]
+    pytest = [sys.executable, "-m", "pytest", "--durations=10", *spread, *arguments]
     step("tests of the money paths on SQLite", [*pytest, "-m", "money"], environment=environment, may_be_empty=True)
     with postgres.provided(say) as url:
         step("all tests on PostgreSQL", pytest, environment={**environment, "DATABASE_URL": url})
