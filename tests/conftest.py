@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from django.db import connection
 
 from tests.settings import SCRATCH_DIR
 from tests.support import browser, network, redis_server
@@ -44,6 +46,19 @@ def _empty_redis(request: pytest.FixtureRequest) -> None:
         request.fixturenames
     ):
         request.getfixturevalue("_redis_client").flushall()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """A thread that ended without closing its connection must not keep the test database from being dropped."""
+    yield
+    with django_db_blocker.unblock():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
 
 
 @pytest.fixture

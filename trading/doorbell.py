@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from functools import cache
 
 import redis
 from celery import current_app
@@ -18,7 +19,6 @@ from kombu.exceptions import OperationalError
 CHANGED_CHANNEL = "nija:changed"
 
 logger = logging.getLogger(__name__)
-_clients: dict[str, redis.Redis] = {}
 
 
 def ring(task: str, *args: int | str | list[int]) -> None:
@@ -48,9 +48,12 @@ def _send(task: str, args: tuple[int | str | list[int], ...]) -> None:
 
 
 def _publish(user_ids: list[int]) -> None:
-    url = settings.REDIS_CLIENT_URL
-    client = _clients.setdefault(url, redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1))
     try:
-        client.publish(CHANGED_CHANNEL, json.dumps({"users": user_ids, "operators": True}))
+        _client(settings.REDIS_CLIENT_URL).publish(CHANGED_CHANNEL, json.dumps({"users": user_ids, "operators": True}))
     except (redis.RedisError, OSError) as error:
         logger.warning("open pages were not told of a change: %s", type(error).__name__)
+
+
+@cache
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1)
