@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
 
 from django.conf import settings
 from django.core.mail import send_mail
@@ -29,9 +28,10 @@ from trading.kraken.errors import (
     Unavailable,
 )
 from trading.kraken.signing import Credentials
-from trading.kraken.transport import RequestsTransport, Transport
+from trading.kraken.transport import Transport
 from trading.kraken.values import ApiKeyInfo
 from trading.models import Account, Event, EventKind, Lane, Order, Position, Role
+from trading.services import private
 from trading.services.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Tr
         return
     nonce = next_nonce(previous=_last_nonce(credential.fingerprint), clock_ns=clock.ns())
     try:
-        info = _ask(credential, transport or _transport(settings.KRAKEN_API_URL), nonce=nonce)
+        info = _ask(credential, transport or private.transport(), nonce=nonce)
     except credentials.VaultError as error:
         logger.error("key %s does not open: %s", credential.pk, error)
         _refuse(credential, "This key could not be opened after it was sealed. Submit it again.", now=now)
@@ -304,8 +304,3 @@ def _mail(user: User, subject: str, body: str) -> None:
 
 def _event(account: Account, message: str, *, actor: str, now: datetime) -> None:
     Event.objects.create(at=now, kind=EventKind.KEY, account=account, actor=actor, message=message[:500])
-
-
-@lru_cache(maxsize=4)
-def _transport(url: str) -> Transport:
-    return RequestsTransport(url)
