@@ -153,10 +153,10 @@ def disconnect_refusal(user: User) -> str:
     """Why the key must stay for now, in a sentence; empty when it may go."""
     open_count = open_positions(user)
     if open_count:
-        noun = "position is" if open_count == 1 else "positions are"
+        noun, them = ("position is", "it") if open_count == 1 else ("positions are", "them")
         return (
-            f"{open_count} copied {noun} still open, and without the key NIJA could not close them for you. Close them "
-            f"first, or take them over by hand, then disconnect."
+            f"{open_count} copied {noun} still open, and without the key NIJA could not sell {them} for you. Wait until "
+            f"the master has sold, or sell {them} yourself at Kraken, then disconnect."
         )
     if Order.objects.filter(account__user=user, state__in=order_state.OUTSTANDING).exists():
         return "An order is still on its way to Kraken. Wait until its outcome is known, then disconnect."
