@@ -1,0 +1,194 @@
+"""What people and the market do during a run: the master trades, followers interfere, the operator stops and resumes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from functools import partial
+
+from accounts.models import RiskSettings
+from copytrade.services import exits
+from tests.simulation.hands import Hands
+from tests.simulation.network import Network
+from tests.simulation.scheduler import NS, Scheduler
+from trading.domain.money import Money, Price, Quantity
+from trading.models import Account, Instrument, MarketPrice, OrderOrigin, Position, Role
+from trading.paper.matching import Liquidity
+from trading.services import halts, master_orders
+from trading.services.clock import Clock
+from trading.services.master_orders import MasterOrderRefused
+
+SYMBOLS = ("BEAM-USD", "SOL-USD", "DOGE-USD")
+ALTNAMES = ("BEAMUSD", "SOLUSD", "XDGUSD")
+MASTER_ACTS_MIN = 12
+
+
+@dataclass
+class People:
+    """`acts` counts what was really done."""
+
+    scheduler: Scheduler
+    network: Network
+    clock: Clock
+    paper_ids: dict[int, str]
+    acts: Counter[str] = field(default_factory=Counter)
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.hands = Hands(self.scheduler, self.network, self.paper_ids, self.acts)
+        #: Busy people and slow ones.
+        self._pause_ns = (self.scheduler.random.randrange(8, 31)) * NS // 10
+
+    def start(self) -> None:
+        self.scheduler.spawn("people", "people", self._live)
+
+    def _live(self) -> None:
+        chance = self.scheduler.random
+        others: tuple[Callable[[], None], ...] = (
+            *(self._move_price,) * 4,
+            *(self._thin_market,) * 2,
+            self.hands.sell,
+            *(self.hands.place,) * 2,
+            self.hands.cancel,
+            partial(self.hands.deposit_coins, ALTNAMES),
+            self.hands.pay_in,
+            *(partial(self.hands.master_trades, ALTNAMES),) * 2,
+            self._change_settings,
+            self._stop_or_resume,
+            self._stop_account_or_resume,
+            self._close_all,
+        )
+        while (
+            self.acts["master bought"] + self.acts["master sold"] < MASTER_ACTS_MIN
+            and sum(self.acts.values()) < 20 * MASTER_ACTS_MIN
+        ):
+            self.scheduler.sleep(chance.randrange(NS // 20, self._pause_ns))
+            if chance.randrange(100) < 55:
+                self._master_trades()
+            else:
+                others[chance.randrange(len(others))]()
+        self.over = True
+
+    def match(self) -> None:
+        """Once a second the market gives resting orders another piece."""
+        if self.network.exchange.has_open_orders:
+            self.network.set_time()
+            self.network.exchange.match_resting(now=self.scheduler.now_ns / NS)
+        self.scheduler.at(NS, self.match)
+
+    def let_go(self) -> None:
+        """The market is deep again, and nobody holds anything back."""
+        self.network.exchange.liquidity.clear()
+        self.hands.let_go()
+
+    def sell_everything(self) -> int:
+        """How many positions the master still holds, of those that are not too small to be sold."""
+        held = Position.objects.filter(account__role=Role.MASTER, is_open=True).select_related("instrument")
+        sellable = [position for position in held if not is_dust(position)]
+        for position in sellable:
+            self._sell(position.instrument, Fraction(1))
+        return len(sellable)
+
+    def _master_trades(self) -> None:
+        chance = self.scheduler.random
+        instrument = Instrument.objects.get(symbol=SYMBOLS[chance.randrange(len(SYMBOLS))])
+        held = Position.objects.filter(account__role=Role.MASTER, instrument=instrument, is_open=True).exists()
+        if held and chance.randrange(3):
+            self._sell(instrument, (Fraction(1), Fraction(1, 3), Fraction(1, 2), Fraction(9, 10))[chance.randrange(4)])
+            return
+        amount = Money(Decimal(chance.randrange(1500, 12000)) / 100)
+        try:
+            master_orders.plan_entry(
+                instrument=instrument, amount=amount, origin=OrderOrigin.MANUAL, reason="By hand", clock=self.clock
+            )
+        except MasterOrderRefused as refusal:
+            self.acts[f"refused: {refusal.code}"] += 1
+        else:
+            self.acts["master bought"] += 1
+
+    def _sell(self, instrument: Instrument, fraction: Fraction) -> None:
+        try:
+            master_orders.plan_exit(
+                instrument=instrument, fraction=fraction, origin=OrderOrigin.MANUAL, reason="By hand", clock=self.clock
+            )
+        except MasterOrderRefused as refusal:
+            self.acts[f"refused: {refusal.code}"] += 1
+        else:
+            self.acts["master sold"] += 1
+
+    def _move_price(self) -> None:
+        self.network.set_time()
+        chance = self.scheduler.random
+        pair = self.network.exchange.market.book.named(_altname(SYMBOLS[chance.randrange(len(SYMBOLS))]))
+        bid = pair.nearest_tick(
+            self.network.exchange.market.quote(pair, now=0.0).bid * Decimal(chance.randrange(970, 1031)) / 1000
+        )
+        self.network.exchange.market.pin(pair, bid=bid, ask=bid + pair.tick)
+        self.acts["price moved"] += 1
+
+    def _thin_market(self) -> None:
+        """Orders are matched in pieces, or only in part, until somebody makes the market deep again."""
+        chance = self.scheduler.random
+        pair = self.network.exchange.market.book.named(_altname(SYMBOLS[chance.randrange(len(SYMBOLS))]))
+        liquidity = self.network.exchange.liquidity
+        if liquidity.pop(pair.id, None) is not None:
+            return
+        typical = Decimal(chance.randrange(20, 60)) / pair.typical_price
+        piece = typical.quantize(Decimal("0.0001"))
+        liquidity[pair.id] = (
+            Liquidity(match_max=piece),
+            Liquidity(order_max=piece),
+            Liquidity(order_max=piece, market_orders_wait=True),
+        )[chance.randrange(3)]
+        self.acts["market thinned"] += 1
+
+    def _somebody(self) -> Account:
+        followers = list(Account.objects.filter(role=Role.FOLLOWER).select_related("user__risk").order_by("pk"))
+        return followers[self.scheduler.random.randrange(len(followers))]
+
+    def _change_settings(self) -> None:
+        chance = self.scheduler.random
+        loses = chance.randrange(4) == 0
+        RiskSettings.objects.filter(user=self._somebody().user).update(
+            multiplier=Decimal(chance.randrange(2, 30)) / 10,
+            max_risk=Decimal(chance.randrange(1, 11)) / 100,
+            max_open_positions=chance.randrange(1, 4),
+            max_daily_loss=Decimal("0.01") if loses and chance.randrange(2) else None,
+            max_drawdown=Decimal("0.0001") if loses else None,
+        )
+        self.acts["settings changed"] += 1
+
+    def _stop_or_resume(self) -> None:
+        if halts.control().stopped_at is None:
+            halts.stop_platform(actor="operator", reason="a test", clock=self.clock)
+            self.acts["platform stopped"] += 1
+        else:
+            halts.resume_platform(actor="operator", clock=self.clock)
+            self.acts["platform resumed"] += 1
+
+    def _stop_account_or_resume(self) -> None:
+        account = self._somebody()
+        if account.user.risk.stopped_at is None:
+            halts.stop_account(account, actor="owner", reason="a test", clock=self.clock)
+            self.acts["account stopped"] += 1
+        else:
+            halts.resume_account(account, actor="owner", clock=self.clock)
+            self.acts["account resumed"] += 1
+
+    def _close_all(self) -> None:
+        exits.close_all(self._somebody(), actor="owner", clock=self.clock)
+        self.acts["closed all"] += 1
+
+
+def is_dust(position: Position) -> bool:
+    """Too small for the exchange's minimum at the price the engine knows."""
+    rules, price = position.instrument.rules, MarketPrice.objects.filter(instrument=position.instrument).first()
+    managed = Quantity(position.managed)
+    return managed < rules.quantity_min or (price is not None and not rules.sellable(managed, Price(price.bid)))
+
+
+def _altname(symbol: str) -> str:
+    return ALTNAMES[SYMBOLS.index(symbol)]
