@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing but Python 3.11 or newer; nija/bootstrap.py does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean
+.PHONY: help run test lint replay bench-backtest chaos simulate clean
 
 # Any Python since 3.8 can start the bootstrap, which then looks for one that is new enough.
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
@@ -8,7 +8,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
 	echo "nija: Python 3.11 or newer is needed; install it (Debian: apt install python3 python3-venv)." >&2; exit 1
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 run: ## install what is missing and start the demo (PORT=8001 for another port)
 	@$(FIND_PYTHON)
@@ -17,6 +17,18 @@ test: ## install what the tests need and run everything
 	@$(FIND_PYTHON)
 
 lint: ## ruff, mypy, import contracts and the migration check only
+	@$(FIND_PYTHON)
+
+replay: ## every candle of ../shared/market-data through exchange and engine: hours (CANDLES=2000 for a part)
+	@$(FIND_PYTHON)
+
+bench-backtest: ## time a backtest of five pairs x 35,000 candles of ../shared/market-data
+	@$(FIND_PYTHON)
+
+chaos: ## kill processes and restart servers at every point of a trade, five times each: an hour or two (TIMES=1 for less)
+	@$(FIND_PYTHON)
+
+simulate: ## the engine under seeded faults on a simulated clock (SEEDS=10000 SEED_START=0 JOBS=2)
 	@$(FIND_PYTHON)
 
 clean: ## remove what can be made again; keeps .nija, the data

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from copytrade.services import entries, exits, fan_out
+from copytrade.services import books, breaker, entries, exits, fan_out
+from copytrade.services import watch as watching
 from trading.services.clock import SYSTEM
 
 
@@ -26,3 +27,23 @@ def sweep_entries() -> None:
 @shared_task
 def plan_exits() -> None:
     exits.plan_due(clock=SYSTEM)
+
+
+@shared_task
+def check_books(inspection_id: int) -> None:
+    books.inspect(inspection_id, clock=SYSTEM)
+
+
+@shared_task
+def ask_books_check() -> None:
+    books.ask_due(clock=SYSTEM)
+
+
+@shared_task
+def watch_breaker() -> None:
+    breaker.watch(clock=SYSTEM)
+
+
+@shared_task
+def watch() -> None:
+    watching.look(clock=SYSTEM)

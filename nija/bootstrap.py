@@ -1,4 +1,4 @@
-"""`make run`, `make test` and `make lint` on a machine that has only Python: makes .venv, installs, hands over.
+"""`make run`, `make test`, `make lint`, `make replay` and their like on a machine that has only Python: makes .venv, installs, hands over.
 
 Run as a script by any Python 3; standard library only, and nothing newer than Python 3.8 in this file, so that an old one can
 still say what is missing.
@@ -26,8 +26,24 @@ MINIMUM = (3, 11)
 CANDIDATES = ("python3.11", "python3.12", "python3.13", "python3")
 #: What each task installs, and the free disk it needs for that, in megabytes.
 RUNTIME, TESTS = "requirements.txt", "tests/requirements-dev.txt"
-REQUIREMENTS: dict[str, tuple[str, ...]] = {"run": (RUNTIME,), "test": (RUNTIME, TESTS), "lint": (RUNTIME, TESTS)}
-DISK_MB = {"run": 700, "test": 2000, "lint": 1500}
+REQUIREMENTS: dict[str, tuple[str, ...]] = {
+    "run": (RUNTIME,),
+    "test": (RUNTIME, TESTS),
+    "lint": (RUNTIME, TESTS),
+    "replay": (RUNTIME, TESTS),
+    "bench-backtest": (RUNTIME,),
+    "chaos": (RUNTIME, TESTS),
+    "simulate": (RUNTIME, TESTS),
+}
+DISK_MB = {
+    "run": 700,
+    "test": 2000,
+    "lint": 1500,
+    "replay": 4000,
+    "bench-backtest": 700,
+    "chaos": 2000,
+    "simulate": 1500,
+}
 #: An installed environment and its data grow little.
 DISK_INSTALLED_MB = 150
 SAY_EVERY_S = 5.0
@@ -222,6 +238,10 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
         "run": [python, "manage.py", "up", "--demo", *extra],
         "test": [python, "-m", "tests.support.suite", *extra],
         "lint": [python, "-m", "tests.support.suite", "--lint-only", *extra],
+        "replay": [python, "-m", "tests.support.whole_replay", *extra],
+        "bench-backtest": [python, "-m", "tests.benchmarks.backtest", *extra],
+        "chaos": [python, "-m", "tests.chaos", *extra],
+        "simulate": [python, "-m", "tests.simulation", *extra],
     }[task]
     os.chdir(BASE_DIR)
     sys.stdout.flush()
@@ -230,7 +250,10 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
 
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in REQUIREMENTS:
-        print("usage: python3 nija/bootstrap.py run|test|lint [further arguments]", file=sys.stderr)
+        print(
+            "usage: python3 nija/bootstrap.py run|test|lint|replay|bench-backtest|chaos|simulate [further arguments]",
+            file=sys.stderr,
+        )
         return 2
     task = arguments[0]
     environment = clean_environment(dict(os.environ))

@@ -21,20 +21,31 @@ ROUTES = {
     "copytrade.tasks.claim_signals": "planning",
     "copytrade.tasks.sweep_entries": "planning",
     "copytrade.tasks.plan_exits": "planning",
+    "copytrade.tasks.watch_breaker": "planning",
     "trading.tasks.emit_due_signals": "planning",
     "trading.tasks.refresh_instruments": "default",
     "trading.tasks.refresh_prices": "default",
     "trading.tasks.measure_venue_clock": "default",
     "trading.tasks.record_equity": "default",
+    "trading.tasks.keep_candles": "default",
+    "copytrade.tasks.watch": "default",
+    "trading.tasks.mail_alerts": "default",
+    "trading.tasks.give_up_unknown": "default",
+    "trading.tasks.pulse": "default",
     "trading.tasks.send_entries": "entries",
     "copytrade.tasks.execute_entries": "entries",
     "trading.tasks.check_credential": "background",
     "trading.tasks.check_pending_credentials": "background",
     "trading.tasks.recheck_credential": "background",
     "trading.tasks.check_credentials_daily": "background",
+    "trading.tasks.diagnose": "background",
     "trading.tasks.refresh_balances": "background",
     "trading.tasks.book_orders": "background",
+    "trading.tasks.watch_outside_trades": "background",
     "trading.tasks.refresh_fees": "background",
+    "copytrade.tasks.check_books": "background",
+    "copytrade.tasks.ask_books_check": "background",
+    "trading.tasks.decide_order": "background",
     "trading.tasks.send_exits": "exits",
     "trading.tasks.resolve_unknown": "exits",
     "trading.tasks.cancel_entries": "exits",
@@ -58,17 +69,36 @@ BEAT = {
         (1.0, "copytrade.tasks.claim_signals"),
         (1.0, "copytrade.tasks.sweep_entries"),
         (1.0, "copytrade.tasks.plan_exits"),
+        (1.0, "copytrade.tasks.watch_breaker"),
         (2.0, "trading.tasks.refresh_prices"),
         (2.0, "trading.tasks.watch_master_levels"),
+        (5.0, "trading.tasks.watch_outside_trades"),
         (5.0, "trading.tasks.refresh_balances"),
         (5.0, "trading.tasks.check_pending_credentials"),
+        # A stop rings it; this is for the bell that is lost with its process.
+        (5.0, "trading.tasks.cancel_entries"),
+        (5.0, "copytrade.tasks.watch"),
+        (5.0, "trading.tasks.mail_alerts"),
         (10.0, "trading.tasks.measure_venue_clock"),
+        (10.0, "trading.tasks.give_up_unknown"),
         (30.0, "trading.tasks.record_equity"),
+        (30.0, "trading.tasks.keep_candles"),
+        # Whether a check is due, every ten minutes, is read from the last ones.
+        (60.0, "copytrade.tasks.ask_books_check"),
         (300.0, "trading.tasks.refresh_instruments"),
         (3600.0, "trading.tasks.refresh_fees"),
         (3600.0, "trading.tasks.check_credentials_daily"),
     )
 }
+
+for _queue in QUEUES:
+    # One for each queue, whatever its route: who does it shows that the queue's workers are alive.
+    BEAT[f"pulse_{_queue}"] = {
+        "task": "trading.tasks.pulse",
+        "schedule": 5.0,
+        "args": (_queue,),
+        "options": {"queue": _queue, "expires": 5.0},
+    }
 
 app = Celery("nija")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -89,6 +119,7 @@ AT_START = (
     "trading.tasks.refresh_instruments",
     "trading.tasks.refresh_balances",
     "trading.tasks.refresh_fees",
+    "trading.tasks.keep_candles",
 )
 
 

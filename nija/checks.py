@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,8 +12,13 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from accounts.services import vault_keys
+from trading.domain.money import AmountError, parse_decimal
+from trading.strategy import registry
 
 SECRET_KEY_CHARACTERS_MIN = 50
+#: The intervals for which Kraken has candles.
+CANDLE_MINUTES = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
+PAIR_NAME = re.compile(r"[A-Z0-9.]{1,16}-USD", re.ASCII)
 KEYLESS_PROCESSES = frozenset({"web", "worker", "beat"})
 
 
@@ -63,6 +70,31 @@ def real_money(**_options: Any) -> list[CheckMessage]:
         found.append(Error("LIVE_TRADING=true needs PostgreSQL: set DATABASE_URL.", id="nija.E005"))
     if not settings.VENUE_IS_LOCAL and urlsplit(settings.KRAKEN_API_URL).scheme != "https":
         found.append(Error("KRAKEN_API_URL must start with https://, since keys are used there.", id="nija.E006"))
+    return found
+
+
+@register(Tags.security)
+def master(**_options: Any) -> list[CheckMessage]:
+    """The master's strategy and how it trades; a cycle would meet each of these only when it runs."""
+    found: list[CheckMessage] = []
+    try:
+        registry.get(settings.MASTER_STRATEGY)
+    except registry.UnknownStrategyError as error:
+        found.append(Error(f"MASTER_STRATEGY cannot be used: {error}.", id="nija.E008"))
+    if settings.MASTER_CANDLE_MINUTES not in CANDLE_MINUTES:
+        lengths = ", ".join(map(str, CANDLE_MINUTES))
+        found.append(Error(f"MASTER_CANDLE_MINUTES is one of Kraken's intervals: {lengths}.", id="nija.E009"))
+    wrong = [name for name in settings.MASTER_PAIRS if not PAIR_NAME.fullmatch(name)]
+    if wrong or not settings.MASTER_PAIRS:
+        named = f"{wrong[0]!r} is not" if wrong else "there is none"
+        found.append(Error(f"MASTER_PAIRS are names such as BTC-USD, and {named}.", id="nija.E010"))
+    try:
+        share = parse_decimal(settings.MASTER_ENTRY_NOTIONAL_PERCENT)
+    except AmountError:
+        share = Decimal(0)
+    if not 0 < share <= 100:
+        given = settings.MASTER_ENTRY_NOTIONAL_PERCENT
+        found.append(Error(f"MASTER_ENTRY_NOTIONAL_PERCENT is above 0 and at most 100, not {given!r}.", id="nija.E011"))
     return found
 
 

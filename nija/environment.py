@@ -26,6 +26,11 @@ def load(base_dir: Path) -> None:
         adopt_running(os.environ, base_dir=base_dir)
 
 
+def written() -> dict[str, str]:
+    """The environment as settings read it: a blank value, as in `DATABASE_URL=`, is as if the line were not there."""
+    return {name: value for name, value in os.environ.items() if value.strip()}
+
+
 def read_dotenv(base_dir: Path) -> None:
     if (base_dir / ".env").is_file():
         environ.Env.read_env(str(base_dir / ".env"))

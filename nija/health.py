@@ -19,13 +19,13 @@ REDIS_TIMEOUT_S = 2
 @require_safe
 def health(_request: HttpRequest) -> JsonResponse:
     """200 when everything answers, 503 otherwise; names what failed, and nothing else, since anyone may ask."""
-    parts = {"database": _database_answers(), "redis": _redis_answers()}
+    parts = {"database": database_answers(), "redis": redis_answers()}
     healthy = all(parts.values())
     body = {"healthy": healthy, **{name: "ok" if answers else "down" for name, answers in parts.items()}}
     return JsonResponse(body, status=200 if healthy else 503)
 
 
-def _database_answers() -> bool:
+def database_answers() -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -35,7 +35,7 @@ def _database_answers() -> bool:
         return False
 
 
-def _redis_answers() -> bool:
+def redis_answers() -> bool:
     options = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
     try:
         with redis.Redis.from_url(settings.REDIS_CLIENT_URL, **options) as client:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -20,6 +20,7 @@ from accounts import selectors
 from accounts.models import KeyCheck, User
 from accounts.services import credentials, people, risk
 from accounts.services.credentials import Secret
+from trading.models import Account
 from trading.services import intake
 from trading.services.clock import SYSTEM, Clock
 
@@ -69,7 +70,9 @@ class Outcome:
 
     def __str__(self) -> str:
         verdict = "skipped" if self.skipped else "accepted" if self.accepted else "refused"
-        return f"{self.where}: {self.email or '-'}: {verdict}: {self.message}"
+        text = f"{self.where}: {self.email or '-'}: {verdict}: {self.message}"
+        # A name quoted from the file may hold what a terminal obeys or cannot show.
+        return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,18 @@ class Waiting:
     timeout_s: float = VERDICT_TIMEOUT_S
     pause: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """Lines of an open file. Of one too long to be an account only the beginning is kept, so that any file can be read."""
+    for _ in range(LINES_MAX + 1):
+        line = file.readline(LINE_CHARACTERS_MAX + 1)
+        if not line:
+            return
+        rest = line
+        while rest and not rest.endswith("\n"):
+            rest = file.readline(LINE_CHARACTERS_MAX)
+        yield line
 
 
 def from_jsonl(lines: Iterable[str]) -> Iterator[Item]:
@@ -114,7 +129,10 @@ def _entry(line: str) -> Entry:
     if len(line) > LINE_CHARACTERS_MAX:
         raise Refused("The line is too long to be an account.")
     try:
-        found = json.loads(line, parse_float=Decimal, parse_constant=_no_constant)
+        line.encode()
+        found = json.loads(line, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_no_field_twice)
+    except UnicodeEncodeError:
+        raise Refused("This line is not text in UTF-8.") from None
     except (ValueError, RecursionError):
         raise Refused("This line is not JSON.") from None
     if not isinstance(found, dict):
@@ -122,7 +140,7 @@ def _entry(line: str) -> Entry:
     unknown = sorted(set(found) - _FIELDS)
     if unknown:
         raise Refused(f"There is no field called {unknown[0][:40]}; the fields are {', '.join(sorted(_FIELDS))}.")
-    not_text = [name for name in _TEXTS if name in found and not isinstance(found[name], str)]
+    not_text = [name for name in _TEXTS if name in found and not _is_text(found[name])]
     if not_text:
         raise Refused(f"The field {not_text[0]} is a text.")
     settings = found.get("risk", {})
@@ -161,14 +179,14 @@ def _role(found: Mapping[str, Any]) -> str:
 
 
 def _import(entry: Entry, *, clock: Clock, waiting: Waiting) -> str:
-    """What was done, in a sentence. A user made here does not outlive the refusal of their key."""
-    user, is_new = _user(entry)
+    """What was done, in a sentence. After a refusal, or an interruption, everything is as it was before."""
+    _refuse_known(entry)
+    user, before = _user(entry)
     if entry.role == "operator":
         return "Operator."
     assert entry.api_key is not None, "a trading role has a key"
     assert entry.api_secret is not None, "a trading role has a secret"
-    if not is_new and selectors.active_credential(user) is not None:
-        raise Refused("This user has a connected key already; replace it on the Kraken page.")
+    credential = None
     try:
         credential = intake.submit(
             user,
@@ -179,16 +197,37 @@ def _import(entry: Entry, *, clock: Clock, waiting: Waiting) -> str:
         )
         return _verdict(credential.pk, waiting=waiting)
     except (credentials.KeyRefused, credentials.VaultError, Refused) as refusal:
-        if is_new:
-            user.delete()
+        _undo(user, before)
         raise Refused(str(refusal)) from None
+    except BaseException:
+        # Ctrl-C, or a database that went away: a verdict that came first stands.
+        if credential is None or credentials.withdraw(credential.pk):
+            _undo(user, before)
+        raise
 
 
-def _user(entry: Entry) -> tuple[User, bool]:
-    """The user of this entry with their settings, and whether they are new."""
+def _refuse_known(entry: Entry) -> None:
+    """Raises Refused for an address that cannot be what the entry wants, before anything is changed."""
     known = User.objects.filter(email=entry.email).first()
-    if known is not None and entry.role == "operator" and not known.is_staff:
-        raise Refused("This address belongs to a user who is not an operator.")
+    if known is None:
+        return
+    if not known.is_active:
+        raise Refused("This user is disabled; enable them first.")
+    if entry.role == "operator":
+        if not known.is_staff:
+            raise Refused("This address belongs to a user who is not an operator.")
+        return
+    if selectors.active_credential(known) is not None:
+        raise Refused("This user has a connected key already; replace it on the Kraken page.")
+    account = Account.objects.filter(user=known).first()
+    if account is not None and account.role != entry.role:
+        raise Refused(f"This user's account is a {account.role}'s and stays one.")
+
+
+def _user(entry: Entry) -> tuple[User, Mapping[str, Any] | None]:
+    """The user of this entry with their settings, and their settings before; None for a user made now."""
+    known = User.objects.filter(email=entry.email).first()
+    before = {name: getattr(known.risk, name) for name in risk.FIELDS} if known is not None else None
     try:
         with transaction.atomic():
             password = entry.password.reveal() if entry.password else None
@@ -200,7 +239,14 @@ def _user(entry: Entry) -> tuple[User, bool]:
     except risk.RiskRefused as error:
         problems = "; ".join(f"{name}: {' '.join(sentences)}" for name, sentences in error.problems.items())
         raise Refused(f"The risk settings cannot be: {problems}") from None
-    return user, known is None
+    return user, before
+
+
+def _undo(user: User, before: Mapping[str, Any] | None) -> None:
+    if before is None:
+        user.delete()
+    else:
+        type(user.risk).objects.filter(user=user).update(**before)
 
 
 def _verdict(credential_id: Any, *, waiting: Waiting) -> str:
@@ -228,3 +274,21 @@ def _secret(text: str | None) -> Secret | None:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+def _no_field_twice(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field stands twice")
+    return found
+
+
+def _is_text(value: Any) -> bool:
+    """Text that can be stored: JSON may escape halves of characters, which no encoding takes."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

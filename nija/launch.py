@@ -37,6 +37,8 @@ SHARED_VARIABLES = (
     "KRAKEN_API_URL",
     "NIJA_VENUE",
     "LIVE_TRADING",
+    "ENTRY_BLOCKING",
+    "COPY_TRADING_MODE",
     "PORT",
     "SECRET_KEY",
     "ALLOWED_HOSTS",
@@ -106,7 +108,7 @@ def prepare(options: Options) -> Prepared:
     environment.read_dotenv(base_dir)
     for name in processes.MISLEADING_VARIABLES:
         os.environ.pop(name, None)
-    os.environ.setdefault("NIJA_ENV", "development")
+    os.environ["NIJA_ENV"] = os.environ.get("NIJA_ENV") or "development"
     ordinary = base_dir / ".nija"
     path = Path(os.environ.get("NIJA_DATA_DIR") or (ordinary / environment.DEMO_DIR if options.demo else ordinary))
     os.umask(0o077)

@@ -55,7 +55,7 @@ def _users(directory: Path) -> Iterator[tuple[str, dict[str, Any] | Refused]]:
         try:
             if file.stat().st_size > FILE_BYTES_MAX:
                 raise ValueError
-            content = json.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+            content = json.loads(file.read_text(encoding="utf-8-sig"), parse_float=Decimal)
         except (OSError, ValueError, RecursionError):
             yield file.name, Refused("This file is not JSON that can be read.")
             continue

@@ -25,6 +25,7 @@ except ImportError:
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environment.load(BASE_DIR)
+env.ENVIRON = environment.written()
 
 NIJA_ENV = env.str("NIJA_ENV", default="production")
 if NIJA_ENV not in {"production", "development"}:
@@ -55,6 +56,11 @@ ENTRY_BLOCKING = env.bool("ENTRY_BLOCKING", default=False)
 COPY_TRADING_MODE = env.str("COPY_TRADING_MODE", default="MASTER_FOLLOW")
 if COPY_TRADING_MODE not in {"MASTER_FOLLOW", "INDEPENDENT"}:
     raise ImproperlyConfigured("COPY_TRADING_MODE is either MASTER_FOLLOW or INDEPENDENT")
+# Above this share of copied entries that fail within a minute, of at least so many, all entries stop.
+BREAKER_FAILURE_PERCENT = env.int("BREAKER_FAILURE_PERCENT", default=50)
+BREAKER_ENTRIES_MIN = env.int("BREAKER_ENTRIES_MIN", default=6)
+if not 1 <= BREAKER_FAILURE_PERCENT <= 100 or BREAKER_ENTRIES_MIN < 1:
+    raise ImproperlyConfigured("BREAKER_FAILURE_PERCENT is from 1 to 100, BREAKER_ENTRIES_MIN at least 1")
 NIJA_VAULT_PUBLIC_KEY = env.str("NIJA_VAULT_PUBLIC_KEY", default="")
 NIJA_VAULT_PRIVATE_KEY = env.str("NIJA_VAULT_PRIVATE_KEY", default="")
 KRAKEN_PLATFORM_API_KEY = env.str("KRAKEN_PLATFORM_API_KEY", default="")
@@ -245,7 +251,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],

@@ -10,6 +10,7 @@ from nija import health, live, views
 urlpatterns = [
     path("", views.landing, name="landing"),
     path("live/", live.live, name="live"),
+    path("favicon.ico", views.favicon),
     path("", include("accounts.urls")),
     path("", include("trading.urls")),
     path("", include("copytrade.urls")),

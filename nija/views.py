@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template import loader
+from django.templatetags.static import static
 from django.views.decorators.http import require_safe
 
 from nija.context import site
@@ -16,6 +17,12 @@ def landing(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated:
         return redirect("dashboard")
     return render(request, "landing.html")
+
+
+@require_safe
+def favicon(_request: HttpRequest) -> HttpResponse:
+    """What browsers ask for on pages that name no icon: the admin, a backtest's report, plain JSON."""
+    return redirect(static("nija/icon.svg"))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

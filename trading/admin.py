@@ -112,6 +112,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "instrument",
         "kind",
         "origin",
+        "strategy",
         "side",
         "quantity",
         "limit_price",
@@ -121,7 +122,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "venue_order_id",
         "refusal",
     )
-    list_filter = ("state", "kind", "origin")
+    list_filter = ("state", "kind", "origin", "strategy")
     search_fields = ("venue_order_id", "client_order_id", "account__user__email", "instrument__symbol")
     list_select_related = ("account", "instrument")
     date_hierarchy = "created_at"
@@ -189,8 +190,10 @@ class SignalAdmin(ReadOnlyAdmin):
         "master_equity",
         "managed_before",
         "reason",
+        "strategy",
+        "strategy_version",
     )
-    list_filter = ("kind",)
+    list_filter = ("kind", "strategy")
     search_fields = ("instrument__symbol", "reason")
     list_select_related = ("instrument",)
     ordering = ("-id",)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from functools import partial
 
 from celery import shared_task
 
+from trading import doorbell
 from trading.models import OrderKind
 from trading.services import (
+    alert_mail,
     balances,
     booking,
     cancelling,
     cycles,
+    diagnosis,
     equity,
     fees,
     intake,
+    kept_candles,
     levels,
     market,
+    outside,
     private,
+    pulses,
     reconciliation,
     sending,
     signals,
+    undecided,
 )
 from trading.services.clock import SYSTEM
 
+LEVELS_TASK = "trading.tasks.watch_master_levels"
 _key_info = partial(private.key_info, clock=SYSTEM)
 
 
@@ -50,7 +59,14 @@ def refresh_instruments() -> None:
 
 @shared_task
 def refresh_prices() -> None:
-    market.refresh_prices(clock=SYSTEM)
+    if market.refresh_prices(clock=SYSTEM):
+        # Levels are looked at on every new price; the timetable repeats it in case this bell is not heard.
+        doorbell.ring(LEVELS_TASK)
+
+
+@shared_task
+def keep_candles() -> None:
+    kept_candles.keep(clock=SYSTEM)
 
 
 @shared_task
@@ -89,6 +105,11 @@ def book_orders() -> None:
 
 
 @shared_task
+def watch_outside_trades() -> None:
+    outside.look(clock=SYSTEM)
+
+
+@shared_task
 def refresh_balances() -> None:
     balances.refresh_due(clock=SYSTEM)
 
@@ -118,3 +139,28 @@ def recheck_credential(credential_id: str) -> None:
 @shared_task
 def check_credentials_daily() -> None:
     intake.recheck_all(ask=_key_info, clock=SYSTEM)
+
+
+@shared_task
+def diagnose(inspection_id: int) -> None:
+    diagnosis.run(inspection_id, clock=SYSTEM)
+
+
+@shared_task
+def pulse(queue: str) -> None:
+    pulses.beat(queue, clock=SYSTEM)
+
+
+@shared_task
+def mail_alerts() -> None:
+    alert_mail.send(clock=SYSTEM)
+
+
+@shared_task
+def give_up_unknown() -> None:
+    undecided.give_up(clock=SYSTEM)
+
+
+@shared_task
+def decide_order(inspection_id: int) -> None:
+    undecided.decide(inspection_id, clock=SYSTEM, sleep=time.sleep)

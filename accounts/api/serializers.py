@@ -20,6 +20,18 @@ class MeSerializer(serializers.ModelSerializer[User]):
         read_only_fields = fields
 
 
+class KnownFieldsOnly(serializers.Serializer[Any]):
+    """Refuses a field it does not know: a misspelt one would be as if it had not been written."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, dict):
+            unknown = sorted(str(name)[:40] for name in set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError({name: ["There is no such field."] for name in unknown[:20]})
+        found: dict[str, Any] = super().to_internal_value(data)
+        return found
+
+
 class RiskSerializer(serializers.Serializer[RiskSettings]):
     """The limits themselves are checked by `accounts.services.risk`, with its sentences."""
 
@@ -47,6 +59,12 @@ class RiskSerializer(serializers.Serializer[RiskSettings]):
             if floats:
                 raise serializers.ValidationError(
                     {name: ["Write amounts as text, so that no digit is lost."] for name in floats}
+                )
+            # An empty text is no clear wish to lift a limit.
+            blank = [name for name, value in data.items() if isinstance(value, str) and not value.strip()]
+            if blank:
+                raise serializers.ValidationError(
+                    {name: ["Write a value, or null for no limit."] for name in blank[:20]}
                 )
             unknown = sorted(set(data) - set(self.fields))
             if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +27,9 @@ FIELDS = (
     "max_slippage",
 )
 _SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
+#: Longer texts, and powers of ten further out, are no amount of anything; writing one out could fill the memory.
+_AMOUNT_CHARACTERS_MAX = 60
+_POWERS = range(-60, 61)
 
 
 class RiskRefused(Exception):
@@ -48,8 +52,9 @@ def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
         risk = RiskSettings.objects.select_for_update().get(user=user)
         before = risk.state
         for name, value in changes.items():
-            if isinstance(value, float):
-                raise RiskRefused({name: ["Write amounts as text, so that no digit is lost."]})
+            problem = _problem(name, value)
+            if problem:
+                raise RiskRefused({name: [problem]})
             setattr(risk, name, _symbols(value) if name in _SYMBOL_FIELDS else value)
         try:
             risk.full_clean(exclude=["user"])
@@ -81,3 +86,32 @@ def _symbols(value: Any) -> Any:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         return value
     return sorted({item.strip().upper() for item in value if item.strip()})
+
+
+def _problem(name: str, value: Any) -> str:
+    """Why the kind of this value cannot be; empty when only its range is still to be looked at."""
+    if isinstance(value, float):
+        return "Write amounts as text, so that no digit is lost."
+    if name == "state":
+        return "" if isinstance(value, str) else "This is a word: active, close_only or off."
+    if name in _SYMBOL_FIELDS:
+        return "" if isinstance(value, list) else "This is a list of symbols such as BEAM-USD."
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return "This is not a number."
+    return "" if _is_writable(value) else "This is not a number that can be used."
+
+
+def _is_writable(value: str | int | Decimal) -> bool:
+    """Whether it can be looked at closer without danger; what is no number at all is told by the field itself."""
+    if isinstance(value, int):
+        return value.bit_length() <= _AMOUNT_CHARACTERS_MAX * 3
+    if isinstance(value, str) and len(value) > _AMOUNT_CHARACTERS_MAX:
+        return False
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return True
+    digits, exponent = number.as_tuple()[1:]
+    return not isinstance(exponent, int) or (exponent in _POWERS and len(digits) <= _AMOUNT_CHARACTERS_MAX)

@@ -13,8 +13,8 @@ from accounts.vault import Secret
 TOKENS_MAX = 20
 
 
-class TooManyTokens(Exception):
-    """The text is for the owner."""
+class TokenRefused(Exception):
+    """No token was made; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,11 @@ class NewToken:
 
 
 def create(user: User) -> NewToken:
-    """Raises TooManyTokens."""
+    """Raises TokenRefused."""
+    if not user.is_active:
+        raise TokenRefused(f"{user.email} is disabled; a token of theirs would not work.")
     if AuthToken.objects.filter(user=user).count() >= TOKENS_MAX:
-        raise TooManyTokens(f"You have {TOKENS_MAX} tokens already. Revoke one that is not used any more.")
+        raise TokenRefused(f"You have {TOKENS_MAX} tokens already. Revoke one that is not used any more.")
     row, token = AuthToken.objects.create(user=user)
     return NewToken(key=row.token_key, token=Secret(token), expires_at=row.expiry)
 

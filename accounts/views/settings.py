@@ -58,7 +58,7 @@ def account(request: HttpRequest) -> HttpResponse:
         return _account_page(request)
     try:
         token = tokens.create(reader(request))
-    except tokens.TooManyTokens as error:
+    except tokens.TokenRefused as error:
         messages.error(request, str(error))
         return redirect("account")
     return _account_page(request, new_token=token.token.reveal())

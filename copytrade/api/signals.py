@@ -41,6 +41,9 @@ class SignalFactsSerializer(serializers.Serializer[Signal]):
 
 
 class SignalSerializer(SignalFactsSerializer):
+    strategy = serializers.CharField(help_text="Which strategy asked for the master's order; empty: none did.")
+    strategy_version = serializers.CharField()
+    parameters_hash = serializers.CharField(help_text="SHA-256 of the strategy's parameters.")
     master_equity = serializers.SerializerMethodField(
         help_text="The master's copy equity just before an entry. Told to operators, null to everybody else."
     )

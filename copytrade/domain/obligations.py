@@ -7,7 +7,7 @@ the target is owed. Nothing here is remembered, so a lost message or a late fill
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -63,7 +63,7 @@ class Obligation:
 def target(steps: Iterable[Step]) -> Fraction:
     """What the follower would still hold had every exit been copied in full."""
     kept = Fraction(0)
-    for step in sorted(steps, key=lambda s: (s.sequence, s.rank, s.number)):
+    for step in sorted(steps, key=_order):
         kept = (kept + step.added) * step.kept
     return kept
 
@@ -91,6 +91,25 @@ def obligation(
         return Obligation(Standing.OWED, owed, sell)
     standing = Standing.WAITING_MIN if _sellable(instrument, whole, price) else Standing.DUST
     return Obligation(standing, owed, Quantity.zero())
+
+
+def unmet(*, managed: Quantity, steps: Iterable[Step], exits: Collection[Step], instrument: Instrument) -> Step | None:
+    """The earliest of `exits` that was not carried out in full: had the walk ended with it, something would be owed.
+
+    Where no single one explains what is owed, the last of them; None when there is none.
+    """
+    ordered = sorted(steps, key=_order)
+    for place, step in enumerate(ordered):
+        if step not in exits:
+            continue
+        added_later = sum((later.added for later in ordered[place + 1 :]), Fraction(0))
+        if instrument.floor_fraction(Fraction(managed.value) - target(ordered[: place + 1]) - added_later):
+            return step
+    return max(exits, key=_order, default=None)
+
+
+def _order(step: Step) -> tuple[int, int, int]:
+    return step.sequence, step.rank, step.number
 
 
 def _sellable(instrument: Instrument, quantity: Quantity, price: Price | None) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts.models import User
 from copytrade.models import Cap, CopyOrder, CopyStatus, SkipReason
@@ -33,6 +35,7 @@ _BY_STATE: dict[str, str] = {
     OrderState.SKIPPED: "skipped",
     OrderState.MISSED: "missed",
 }
+ON_ITS_WAY = (OrderState.PLANNED, OrderState.READY, OrderState.SENDING, OrderState.ACKED, OrderState.PARTIAL)
 #: What the engine says of an order by its state alone, for readers.
 _SENTENCES: dict[str, str] = {
     "pending": "It is being worked on.",
@@ -194,14 +197,44 @@ def latest(account_id: int, *, count: int) -> list[CopyRow]:
     return [CopyRow(copy) for copy in found.order_by("-pk")[:count]]
 
 
+#: What a list can be narrowed to, in words, and which copies each means. Every copy is in exactly one of them.
+OUTCOMES: Mapping[str, tuple[str, Q]] = {
+    "filled": ("filled", Q(status=CopyStatus.ORDERED, order__state=OrderState.FILLED)),
+    "partly": (
+        "filled in part or not at all",
+        Q(status=CopyStatus.ORDERED, order__state__in=(OrderState.CANCELED, OrderState.EXPIRED)),
+    ),
+    "pending": (
+        "on its way",
+        Q(status=CopyStatus.PENDING)
+        | Q(status=CopyStatus.ORDERED, order__isnull=True)
+        | Q(status=CopyStatus.ORDERED, order__state__in=ON_ITS_WAY),
+    ),
+    "skipped": (
+        "skipped",
+        Q(status=CopyStatus.SKIPPED) | Q(status=CopyStatus.ORDERED, order__state=OrderState.SKIPPED),
+    ),
+    "missed": ("missed", Q(status=CopyStatus.MISSED) | Q(status=CopyStatus.ORDERED, order__state=OrderState.MISSED)),
+    "refused": (
+        "rejected or not placed",
+        Q(status=CopyStatus.ORDERED, order__state__in=(OrderState.REJECTED, OrderState.NOT_PLACED)),
+    ),
+    "unknown": (
+        "unknown or needs a person",
+        Q(status=CopyStatus.ORDERED, order__state__in=(OrderState.UNKNOWN, OrderState.MANUAL)),
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
-    """What the reader asked for; empty fields ask for everything."""
+    """What the reader asked for; empty fields ask for everything. `outcome` is a key of `OUTCOMES`."""
 
     since: datetime | None = None
     kind: str = ""
-    status: str = ""
+    outcome: str = ""
     symbol: str = ""
+    order: str = ""
 
 
 def history(user: User, wanted: HistoryFilter) -> QuerySet[CopyOrder]:
@@ -211,11 +244,21 @@ def history(user: User, wanted: HistoryFilter) -> QuerySet[CopyOrder]:
         found = found.filter(created_at__gte=wanted.since)
     if wanted.kind:
         found = found.filter(kind=wanted.kind)
-    if wanted.status:
-        found = found.filter(status=wanted.status)
+    if wanted.outcome:
+        found = found.filter(OUTCOMES[wanted.outcome][1])
     if wanted.symbol:
         found = found.filter(signal__instrument__symbol=wanted.symbol)
+    if wanted.order:
+        found = found.filter(with_order(wanted.order))
     return found
+
+
+def with_order(text: str) -> Q:
+    """Copies whose order has this id: Kraken's or a part of it, or the client order id, as a whole."""
+    try:
+        return Q(order__client_order_id=UUID(text))
+    except ValueError:
+        return Q(order__venue_order_id__icontains=text)
 
 
 def page(found: QuerySet[CopyOrder], *, before: int | None) -> tuple[list[CopyRow], int | None]:

@@ -8,20 +8,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, Window
-from django.db.models.functions import RowNumber
-
 from accounts.models import RiskSettings, User
 from copytrade.selectors import copies, standing
 from copytrade.selectors.copies import CopyRow
 from copytrade.selectors.standing import Standing
 from trading.domain.money import CONTEXT
 from trading.domain.risk import FRESH_FOR
-from trading.models import Account, EquityPoint, Levels, MarketPrice, Position, Role
-from trading.selectors import equity, profit
+from trading.models import Account, Levels, MarketPrice, Position, Role
+from trading.selectors import equity, equity_curve, profit
 from trading.selectors.equity import Worth
+from trading.selectors.equity_curve import Curve
 
-POINTS_MAX = 120
 LATEST = 10
 RANGES: Mapping[str, timedelta | None] = {
     "1d": timedelta(days=1),
@@ -61,7 +58,7 @@ class Dashboard:
     gain_today: Decimal | None
     positions: Sequence[PositionRow]
     latest: Sequence[CopyRow]
-    points: Sequence[tuple[datetime, Decimal, Decimal]]
+    curve: Curve
 
     @property
     def cap_in_one_trade(self) -> Decimal | None:
@@ -81,6 +78,7 @@ def dashboard(user: User, *, points_range: str, now: datetime) -> Dashboard | St
         return own_standing
     worth = equity.worth_of([account], now=now)[account.pk]
     total = profit.totals([account.pk]).get(account.pk)
+    span = RANGES[points_range]
     today = None if total is None else total.value - profit.at_start_of_day(account, now=now)
     return Dashboard(
         account=account,
@@ -91,7 +89,7 @@ def dashboard(user: User, *, points_range: str, now: datetime) -> Dashboard | St
         gain_today=today,
         positions=open_positions(account, now=now),
         latest=copies.latest(account.pk, count=LATEST),
-        points=points(account, span=RANGES[points_range], now=now),
+        curve=equity_curve.read(account.pk, since=None if span is None else now - span),
     )
 
 
@@ -121,14 +119,3 @@ def _position(position: Position, price: MarketPrice | None, plan: dict[str, Any
         stop=plan.get("trailing") or plan.get("stop"),
         target=ahead[0]["level"] if ahead else None,
     )
-
-
-def points(account: Account, *, span: timedelta | None, now: datetime) -> list[tuple[datetime, Decimal, Decimal]]:
-    """At most `POINTS_MAX` evenly spaced records of (instant, equity, profit), oldest first, the newest always among them."""
-    recorded = EquityPoint.objects.filter(account=account)
-    if span is not None:
-        recorded = recorded.filter(at__gt=now - span)
-    stride = -(-recorded.count() // POINTS_MAX) or 1
-    numbered = recorded.annotate(number=Window(RowNumber(), order_by=F("at").desc()) - 1)
-    thinned = numbered.annotate(rest=F("number") % stride).filter(rest=0)
-    return list(thinned.order_by("at").values_list("at", "equity", "profit"))

@@ -5,62 +5,42 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import median
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from copytrade.models import CopyOrder, CopyStatus
-from copytrade.selectors import copies, follower, standing
+from copytrade.selectors import attention, copies, follower, standing
+from copytrade.selectors.attention import Safety
 from copytrade.selectors.copies import CopyRow
 from copytrade.selectors.follower import PositionRow
+from copytrade.selectors.obligations import Owed
 from copytrade.selectors.standing import Platform, Standing, StandingKey
-from trading.domain.money import Quantity
-from trading.domain.order_state import OrderState
 from trading.models import (
     Account,
     Candidate,
     Event,
-    EventKind,
-    MarketPrice,
-    Order,
     Position,
     Role,
     Schedule,
     Signal,
-    SignalKind,
     StrategyCycle,
     Venue,
 )
-from trading.selectors import equity
+from trading.selectors import equity, queues
 from trading.selectors.equity import Worth
+from trading.selectors.queues import Queue
 
 SIGNALS = 10
 EVENTS = 8
+ALERTS = 8
+OWED = 10
 FOLLOWERS = 50
-#: An exit that is this old and still owed is named as overdue (invariant I8 gives thirty seconds).
-OVERDUE_AFTER = timedelta(seconds=30)
 MASTER_SCHEDULE = "master-cycle"
 MASTER_POSITIONS_MAX = 8
 _COPIED = frozenset({"filled", "sold", "partly"})
-
-
-@dataclass(frozen=True, slots=True)
-class Safety:
-    """What would make money unsafe, counted."""
-
-    unknown_orders: int
-    manual_orders: int
-    held_accounts: int
-    exits_overdue: int
-    alerts: int
-
-    @property
-    def safe(self) -> bool:
-        return not (
-            self.unknown_orders or self.manual_orders or self.held_accounts or self.exits_overdue or self.alerts
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +100,9 @@ class Overview:
     open_positions: int
     signals: Sequence[SignalRow]
     events: Sequence[Event]
+    alerts: Sequence[Event]
+    owed: Sequence[Owed]
+    queues: Sequence[Queue]
 
     @property
     def copying(self) -> int:
@@ -141,9 +124,10 @@ class Overview:
 def overview(*, now: datetime) -> Overview:
     everybody = standing.platform()
     rows = follower_rows(_followers(), everybody, now=now)
+    owed = attention.owed()
     return Overview(
         platform=everybody,
-        safety=safety(now=now),
+        safety=attention.safety(owed, now=now),
         venue=Venue.objects.filter(pk=settings.VENUE).first(),
         master=_master(everybody, now=now),
         cycle=_cycle(),
@@ -152,6 +136,9 @@ def overview(*, now: datetime) -> Overview:
         open_positions=sum(row.worth.open_positions for row in rows),
         signals=signal_rows(_signals().order_by("-pk")[:SIGNALS]),
         events=list(Event.objects.select_related("account__user", "order").order_by("-at")[:EVENTS]),
+        alerts=list(attention.open_alerts()[:ALERTS]),
+        owed=owed[:OWED],
+        queues=queues.read(),
     )
 
 
@@ -183,44 +170,6 @@ def follower_rows(accounts: Collection[Account], everybody: Platform, *, now: da
         )
         for account in accounts
     ]
-
-
-def safety(*, now: datetime) -> Safety:
-    here = Order.objects.filter(account__venue=settings.VENUE)
-    unsettled = Counter(here.filter(state__in=(OrderState.UNKNOWN, OrderState.MANUAL)).values_list("state", flat=True))
-    return Safety(
-        unknown_orders=unsettled[OrderState.UNKNOWN],
-        manual_orders=unsettled[OrderState.MANUAL],
-        held_accounts=Account.objects.filter(venue=settings.VENUE, held_at__isnull=False).count(),
-        exits_overdue=_exits_overdue(now=now),
-        alerts=Event.objects.filter(kind=EventKind.ALERT, resolved_at__isnull=True).count(),
-    )
-
-
-def _exits_overdue(*, now: datetime) -> int:
-    """Followers' sellable positions in instruments the master has left, half a minute after the master's last exit."""
-    venue = settings.VENUE
-    held = Position.objects.filter(account__venue=venue, is_open=True)
-    masters = held.filter(account__role=Role.MASTER).values("instrument_id")
-    left = list(
-        held.filter(account__role=Role.FOLLOWER).exclude(instrument_id__in=masters).select_related("instrument")
-    )
-    instruments = {position.instrument_id for position in left}
-    recent = set(
-        Signal.objects.filter(
-            instrument_id__in=instruments, kind=SignalKind.EXIT, created_at__gt=now - OVERDUE_AFTER
-        ).values_list("instrument_id", flat=True)
-    )
-    prices = MarketPrice.objects.in_bulk(instruments, field_name="instrument_id")
-    return sum(
-        1
-        for position in left
-        if position.instrument_id not in recent and _sellable(position, prices.get(position.instrument_id))
-    )
-
-
-def _sellable(position: Position, price: MarketPrice | None) -> bool:
-    return price is None or position.instrument.rules.sellable(Quantity(position.managed), price.bid_price)
 
 
 def _master(everybody: Platform, *, now: datetime) -> Master | None:
@@ -276,10 +225,19 @@ def signal(signal_id: int) -> SignalRow | None:
     return signal_rows([found])[0] if found is not None else None
 
 
-def signal_copies(signal_id: int, *, after: int | None) -> tuple[list[CopyRow], int | None]:
-    """One row per follower of a signal, in pages, and the id the next page begins after."""
+def signal_copies(signal_id: int, *, outcome: str = "", search: str = "") -> QuerySet[CopyOrder]:
+    """One row per follower of a signal; `outcome` is a key of `copies.OUTCOMES`, `search` an order id or a part of an address."""
     found = CopyOrder.objects.filter(signal_id=signal_id).select_related("signal__instrument", "order", "account__user")
-    rows = list((found.filter(pk__gt=after) if after is not None else found).order_by("pk")[: copies.PAGE + 1])
+    if outcome:
+        found = found.filter(copies.OUTCOMES[outcome][1])
+    if search:
+        found = found.filter(Q(account__user__email__icontains=search) | copies.with_order(search))
+    return found.order_by("pk")
+
+
+def signal_page(found: QuerySet[CopyOrder], *, after: int | None) -> tuple[list[CopyRow], int | None]:
+    """One page, and the id the next one begins after."""
+    rows = list((found.filter(pk__gt=after) if after is not None else found)[: copies.PAGE + 1])
     following = rows[copies.PAGE - 1].pk if len(rows) > copies.PAGE else None
     return [CopyRow(copy) for copy in rows[: copies.PAGE]], following
 

@@ -7,33 +7,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import takewhile
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from copytrade.domain import obligations
-from copytrade.domain.obligations import Obligation, Standing, Step
+from copytrade.domain.obligations import Obligation, Standing
 from copytrade.domain.reasons import SkipReason
 from copytrade.models import CloseInstruction, CopyOrder, CopyStatus
+from copytrade.selectors import obligations
 from trading import doorbell
 from trading.domain import order_state
 from trading.domain.instrument import Side
-from trading.domain.money import Price, Quantity
+from trading.domain.money import Quantity
 from trading.domain.order_state import OrderState
 from trading.models import (
     Account,
     Adjustment,
-    MarketPrice,
     Order,
     OrderKind,
     OrderOrigin,
     Position,
-    Role,
     Signal,
     SignalKind,
 )
@@ -64,27 +60,9 @@ NOTHING = "You held nothing bought by copying when this was due, so there was no
 CLOSE_ASKED = "You asked to sell everything"
 
 
-@dataclass(frozen=True, slots=True)
-class _Books:
-    """What obligations are computed from, for a batch of positions, by (account, instrument) or instrument."""
-
-    signals: Mapping[int, Sequence[Signal]]
-    bought: Mapping[tuple[int, int], Mapping[int, Quantity]]
-    adjustments: Mapping[tuple[int, int], Sequence[Adjustment]]
-    closes: Mapping[tuple[int, int], Sequence[CloseInstruction]]
-    bids: Mapping[int, Decimal]
-    available: Mapping[int, Mapping[str, Decimal]]
-
-    def closes_now(self, position: Position) -> list[CloseInstruction]:
-        """The owner's instructions since this position was opened."""
-        opened = position.opened_at
-        given = self.closes.get((position.account_id, position.instrument_id), ())
-        return [close for close in given if opened is None or close.created_at >= opened]
-
-
 def plan_due(*, clock: Clock) -> int:
     """Plan an exit for every follower who owes one and has none under way; how many were planned."""
-    ids = list(_owing_candidates().values_list("pk", flat=True)[:POSITIONS_MAX])
+    ids = list(_without_live_exits().values_list("pk", flat=True)[:POSITIONS_MAX])
     planned = sum(_plan_batch(ids[start : start + BATCH], clock=clock) for start in range(0, len(ids), BATCH))
     _settle_empty(clock.now())
     return planned
@@ -94,14 +72,16 @@ def close_all(account: Account, *, actor: str, clock: Clock) -> int:
     """The owner asks to sell everything managed, whatever the master does; of how many positions."""
     now = clock.now()
     with transaction.atomic(durable=True):
-        positions = Position.objects.select_for_update().filter(account=account, is_open=True)
+        # In the order in which plans lock them, so that the two never wait for each other.
+        positions = Position.objects.select_for_update().filter(account=account, is_open=True).order_by("pk")
         instructions = [
             CloseInstruction(
                 account=account,
                 instrument_id=position.instrument_id,
                 after_sequence=balances.latest_sequence(position.instrument_id),
                 actor=actor,
-                created_at=now,
+                # Whose clock is a little behind the one that booked the position must not be taken for an earlier owner's.
+                created_at=max(now, position.opened_at or now),
             )
             for position in positions
         ]
@@ -110,27 +90,14 @@ def close_all(account: Account, *, actor: str, clock: Clock) -> int:
     return len(instructions)
 
 
-def _owing_candidates() -> QuerySet[Position]:
-    """Open positions of followers that something after their first entry may have asked to sell."""
-    sold = _fanned_out().filter(
-        kind=SignalKind.EXIT, instrument=OuterRef("instrument"), sequence__gt=OuterRef("opened_sequence")
-    )
-    asked = CloseInstruction.objects.filter(
-        account=OuterRef("account"), instrument=OuterRef("instrument"), created_at__gte=OuterRef("opened_at")
-    )
+def _without_live_exits() -> QuerySet[Position]:
     live = Order.objects.filter(
         account=OuterRef("account"),
         instrument=OuterRef("instrument"),
         kind=OrderKind.EXIT,
         state__in=order_state.LIVE,
     )
-    followers = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER, account__venue=settings.VENUE)
-    return followers.filter(Q(Exists(sold)) | Q(Exists(asked))).exclude(Exists(live)).order_by("pk")
-
-
-def _fanned_out() -> QuerySet[Signal]:
-    """Signals whose copies are written: an exit planned before its copy would be a sale that no outcome tells of."""
-    return Signal.objects.filter(fan_out__isnull=False)
+    return obligations.candidates().exclude(Exists(live)).order_by("pk")
 
 
 def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
@@ -141,16 +108,16 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         )
         positions = _without_live_exit(locked.filter(pk__in=position_ids, is_open=True).order_by("pk"))
         resting = _resting(positions, now=now)
-        books = _read_books(positions, now=now)
+        free = balances.available(sorted({p.account_id for p in positions}), now=now)
+        books = obligations.read_books(positions)
         unsettled = _with_pending_exits(positions)
         orders: list[Order] = []
         nothing: list[Position] = []
         for position in positions:
-            result = _obligation(position, books)
+            result = obligations.of(position, books, available=_there(position, free.get(position.account_id)))
             key = (position.account_id, position.instrument_id)
             if result.standing is Standing.OWED and key not in resting:
-                reason = CLOSE_ASKED if books.closes_now(position) else "The master sold"
-                orders.append(_exit_order(position, result, reason=reason, now=now))
+                orders.append(_exit_order(position, result, answers=books.answered(position), now=now))
             elif result.standing in _SENTENCES and key in unsettled:
                 _note_waiting(position, result.standing, now=now)
             elif result.standing is Standing.NOTHING and key in unsettled:
@@ -188,84 +155,39 @@ def _resting(positions: Sequence[Position], *, now: datetime) -> set[tuple[int, 
     by_position: dict[tuple[int, int], list[Order]] = defaultdict(list)
     for order in recent.order_by("-exit_number"):
         by_position[order.account_id, order.instrument_id].append(order)
+    # What the owner sold by hand is why there was not enough; once that is booked, nothing is left to wait for.
+    reduced = _reduced_at(positions, since=now - FAILURES_MATTER_FOR)
     resting = set()
     for key, orders in by_position.items():
         failed = list(takewhile(lambda order: not order.filled, orders))
         if len(failed) >= FAILURES_TOLD:
-            alerts.raise_once(failed[0], f"{len(failed)} sales in a row sold nothing: {failed[0].refusal}", now=now)
+            alerts.raise_once(
+                failed[0], "unsold", f"{len(failed)} sales in a row sold nothing: {failed[0].refusal}", now=now
+            )
         if failed and failed[0].closed_at is not None:
             wait = min(AGAIN_MAX, AGAIN_AFTER * 2 ** (len(failed) - 1))
-            if failed[0].closed_at + wait > now:
+            explained = key in reduced and reduced[key] >= failed[0].closed_at
+            if failed[0].closed_at + wait > now and not explained:
                 resting.add(key)
     return resting
 
 
-def _read_books(positions: Sequence[Position], *, now: datetime) -> _Books:
-    accounts = {p.account_id for p in positions}
-    instruments = {p.instrument_id for p in positions}
-    first = min((p.opened_sequence or 0 for p in positions), default=0)
-    signals: dict[int, list[Signal]] = defaultdict(list)
-    for signal in _fanned_out().filter(instrument_id__in=instruments, sequence__gte=first):
-        signals[signal.instrument_id].append(signal)
-    bought: dict[tuple[int, int], dict[int, Quantity]] = defaultdict(dict)
-    entries = Order.objects.filter(
-        account_id__in=accounts, instrument_id__in=instruments, kind=OrderKind.ENTRY, signal__sequence__gte=first
-    )
-    for account_id, instrument_id, sequence, filled in entries.values_list(
-        "account_id", "instrument_id", "signal__sequence", "filled"
-    ):
-        bought[account_id, instrument_id][sequence] = Quantity(filled)
-    adjustments: dict[tuple[int, int], list[Adjustment]] = defaultdict(list)
-    for row in Adjustment.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
-        adjustments[row.account_id, row.instrument_id].append(row)
-    closes: dict[tuple[int, int], list[CloseInstruction]] = defaultdict(list)
-    for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
-        closes[close.account_id, close.instrument_id].append(close)
-    bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
-    return _Books(signals, bought, adjustments, closes, bids, balances.available(sorted(accounts), now=now))
+def _reduced_at(positions: Sequence[Position], *, since: datetime) -> dict[tuple[int, int], datetime]:
+    """When a position last became smaller by its owner's own hand."""
+    rows = Adjustment.objects.filter(account_id__in={p.account_id for p in positions}, created_at__gt=since)
+    return {(row.account_id, row.instrument_id): row.created_at for row in rows.order_by("created_at")}
 
 
-def _obligation(position: Position, books: _Books) -> Obligation:
-    bid = books.bids.get(position.instrument_id)
-    held = books.available.get(position.account_id)
-    instrument = position.instrument.rules
-    return obligations.obligation(
-        managed=Quantity(position.managed),
-        steps=_steps(position, books),
-        in_exits=Quantity.zero(),
-        available=None if held is None else Quantity(_there(position, held)),
-        instrument=instrument,
-        price=None if bid is None else Price(bid),
-    )
+def _there(position: Position, free: Mapping[str, Decimal] | None) -> Quantity | None:
+    """What of the base asset can be sold; None when no balance surely tells it."""
+    if free is None:
+        return None
+    names = balances.base_names(position.instrument)
+    return Quantity(sum((free.get(name, Decimal(0)) for name in names), Decimal(0)))
 
 
-def _there(position: Position, held: Mapping[str, Decimal]) -> Decimal:
-    return sum((held.get(name, Decimal(0)) for name in balances.base_names(position.instrument)), Decimal(0))
-
-
-def _steps(position: Position, books: _Books) -> list[Step]:
-    key = (position.account_id, position.instrument_id)
-    since = position.opened_sequence or 0
-    steps: list[Step] = []
-    for signal in books.signals.get(position.instrument_id, ()):
-        if signal.sequence < since:
-            continue
-        if signal.kind == SignalKind.EXIT:
-            steps.append(obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction))
-        elif signal.sequence in books.bought.get(key, {}):
-            steps.append(obligations.entry(sequence=signal.sequence, bought=books.bought[key][signal.sequence]))
-    opened = position.opened_at
-    for row in books.adjustments.get(key, ()):
-        if opened is None or row.created_at >= opened:
-            before, after = Quantity(row.managed_before), Quantity(row.managed_after)
-            steps.append(
-                obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)
-            )
-    closes = books.closes_now(position)
-    return steps + [obligations.close_all(after_sequence=c.after_sequence, number=c.pk) for c in closes]
-
-
-def _exit_order(position: Position, result: Obligation, *, reason: str, now: datetime) -> Order:
+def _exit_order(position: Position, result: Obligation, *, answers: Signal | None, now: datetime) -> Order:
+    """A sale may answer several of the master's exits; it names the strategy of the newest."""
     position.exit_count += 1
     return Order(
         account=position.account,
@@ -275,7 +197,10 @@ def _exit_order(position: Position, result: Obligation, *, reason: str, now: dat
         exit_number=position.exit_count,
         side=Side.SELL,
         quantity=result.sell.value,
-        reason=reason,
+        reason="The master sold" if answers is not None else CLOSE_ASKED,
+        strategy=answers.strategy if answers is not None else "",
+        strategy_version=answers.strategy_version if answers is not None else "",
+        parameters_hash=answers.parameters_hash if answers is not None else "",
         state=OrderState.READY,
         created_at=now,
     )
@@ -343,7 +268,13 @@ def _note_nothing(positions: Sequence[Position], *, now: datetime) -> None:
 def _settle_empty(now: datetime) -> None:
     """Exit copies of followers whose entry came to nothing get their outcome."""
     waiting = CopyOrder.objects.filter(kind=SignalKind.EXIT, status=CopyStatus.PENDING)
-    held = Position.objects.filter(account=OuterRef("account"), instrument=OuterRef("signal__instrument"), is_open=True)
+    # A position that a later entry opened has nothing to do with it, and would keep it waiting for the exit after that.
+    held = Position.objects.filter(
+        Q(opened_sequence__isnull=True) | Q(opened_sequence__lt=OuterRef("signal__sequence")),
+        account=OuterRef("account"),
+        instrument=OuterRef("signal__instrument"),
+        is_open=True,
+    )
     coming = Order.objects.filter(
         account=OuterRef("account"), instrument=OuterRef("signal__instrument"), state__in=order_state.LIVE
     )

@@ -43,3 +43,8 @@ def operator(view: View[P]) -> View[P]:
 def whole_number(text: str | None) -> int | None:
     """A cursor from the address, or None for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def plain_text(text: str) -> str:
+    """A word from the address; PostgreSQL takes no NUL in a text, and nothing we look for has one."""
+    return text.replace("\x00", "").strip()

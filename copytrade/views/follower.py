@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
-from copytrade.models import CopyStatus
 from copytrade.selectors import copies, follower
 from copytrade.selectors.copies import CopyRow, HistoryFilter
 from copytrade.selectors.standing import Standing
-from copytrade.views.access import member, reader, whole_number
+from copytrade.views import exports
+from copytrade.views.access import member, plain_text, reader, whole_number
 from trading.models import SignalKind
+from trading.selectors.equity_curve import Curve
 from trading.services.clock import SYSTEM
 
-EXPORT_MAX = 10_000
+#: A client order id with its hyphens.
+ORDER_ID_MAX = 36
 HISTORY_RANGES = {"1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-COLUMNS = (
-    "id",
-    "time",
-    "symbol",
-    "side",
-    "outcome",
-    "reason",
-    "filled_quantity",
-    "average_price",
-    "notional",
-    "fee",
-    "order_id",
-)
 
 
 @member
@@ -53,19 +39,34 @@ def dashboard(request: HttpRequest) -> HttpResponseBase:
         "board": board,
         "ranges": list(follower.RANGES),
         "points_range": points_range,
-        "chart": chart(board.points),
+        "chart": chart(board.curve),
+        "drawdown_chart": drawdown_chart(board.curve),
     }
     return render(request, "copytrade/dashboard.html", context)
 
 
-def chart(points: Sequence[tuple[datetime, Decimal, Decimal]]) -> dict[str, Any]:
+def chart(curve: Curve) -> dict[str, Any]:
     """Points for nija/chart.js. Floats are for drawing only; the table beside it has the exact figures."""
-    return {
-        "t": [int(at.timestamp()) for at, _, _ in points],
-        "series": [
-            {"label": "Equity", "tone": "--accent", "fill": True, "values": [float(equity) for _, equity, _ in points]}
-        ],
-    }
+    equity = [float(point.equity) for point in curve.points]
+    series: list[dict[str, Any]] = [{"label": "Equity", "tone": "--accent", "fill": True, "values": equity}]
+    for label, tone, sign in (("Paid in", "--positive", 1), ("Paid out", "--warning", -1)):
+        marks = [point.moved is not None and point.moved * sign > 0 for point in curve.points]
+        if any(marks):
+            values = [value if marked else None for value, marked in zip(equity, marks, strict=True)]
+            told = [float(abs(point.moved)) if point.moved is not None else None for point in curve.points]
+            series.append({"label": label, "tone": tone, "marks": True, "values": values, "told": told})
+    return {"t": _seconds(curve), "series": series}
+
+
+def drawdown_chart(curve: Curve) -> dict[str, Any]:
+    """How far profit was below its peak, in per cent, downwards."""
+    values = [float(-point.drawdown * 100) for point in curve.points]
+    series = [{"label": "Below the peak", "tone": "--negative", "fill": True, "values": values}]
+    return {"t": _seconds(curve), "series": series, "unit": "%"}
+
+
+def _seconds(curve: Curve) -> list[int]:
+    return [int(point.at.timestamp()) for point in curve.points]
 
 
 @member
@@ -75,7 +76,8 @@ def history(request: HttpRequest) -> HttpResponseBase:
     wanted = _filter(request, now=now)
     found = copies.history(user, wanted)
     if request.GET.get("format") == "csv":
-        return _export(CopyRow(copy) for copy in found[:EXPORT_MAX].iterator(chunk_size=500))
+        lines = (exports.of_copy(CopyRow(copy)) for copy in found[: exports.ROWS_MAX].iterator(chunk_size=500))
+        return exports.as_csv(lines, columns=exports.COPY_COLUMNS, name="nija-copies")
     rows, following = copies.page(found, before=whole_number(request.GET.get("before")))
     query = request.GET.copy()
     query.pop("before", None)
@@ -89,7 +91,8 @@ def history(request: HttpRequest) -> HttpResponseBase:
         "range": request.GET.get("range", "all"),
         "ranges": HISTORY_RANGES,
         "symbols": copies.symbols_of(user),
-        "statuses": CopyStatus.choices,
+        "outcomes": [(key, word) for key, (word, _) in copies.OUTCOMES.items()],
+        "export_max": exports.ROWS_MAX,
         "kinds": (("entry", "Buys"), ("exit", "Sales")),
     }
     return render(request, "copytrade/history.html", context)
@@ -99,45 +102,14 @@ def _filter(request: HttpRequest, *, now: datetime) -> HistoryFilter:
     """Anything unknown in the address asks for everything."""
     asked = request.GET
     span = HISTORY_RANGES.get(asked.get("range", ""))
-    kind, status = asked.get("kind", ""), asked.get("status", "")
+    kind, outcome = asked.get("kind", ""), asked.get("outcome", "")
     return HistoryFilter(
         since=None if span is None else now - span,
         kind=kind if kind in SignalKind.values else "",
-        status=status if status in CopyStatus.values else "",
-        symbol=asked.get("symbol", "")[:24],
+        outcome=outcome if outcome in copies.OUTCOMES else "",
+        symbol=plain_text(asked.get("symbol", ""))[:24],
+        order=plain_text(asked.get("order", ""))[:ORDER_ID_MAX],
     )
-
-
-class _Line:
-    """What csv.writer writes to: it hands the line back."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _export(rows: Iterator[CopyRow]) -> HttpResponse:
-    lines = csv.writer(_Line())
-    body = [lines.writerow(COLUMNS), *(lines.writerow(_cells(row)) for row in rows)]
-    response = HttpResponse("".join(body), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = 'attachment; filename="nija-copies.csv"'
-    return response
-
-
-def _cells(row: CopyRow) -> list[Any]:
-    order = row.order
-    return [
-        row.copy.pk,
-        row.copy.created_at.isoformat(),
-        row.instrument.symbol,
-        row.side.value,
-        row.outcome,
-        row.sentence,
-        order.filled if order else "",
-        row.price if row.price is not None else "",
-        order.filled_notional if order else "",
-        order.fee if order else "",
-        order.venue_order_id if order else "",
-    ]
 
 
 @member

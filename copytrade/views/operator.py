@@ -7,8 +7,13 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from copytrade.selectors import operator as selectors
-from copytrade.views.access import operator, whole_number
+from copytrade.selectors.copies import OUTCOMES, CopyRow
+from copytrade.views import exports
+from copytrade.views.access import operator, plain_text, whole_number
 from trading.services.clock import SYSTEM
+
+#: The longest e-mail address.
+SEARCH_MAX = 254
 
 
 @operator
@@ -34,11 +39,24 @@ def signal(request: HttpRequest, signal_id: int) -> HttpResponse:
     row = selectors.signal(signal_id)
     if row is None:
         raise Http404
-    copies, following = selectors.signal_copies(signal_id, after=whole_number(request.GET.get("after")))
+    asked = request.GET.get("outcome", "")
+    outcome = asked if asked in OUTCOMES else ""
+    search = plain_text(request.GET.get("search", ""))[:SEARCH_MAX]
+    found = selectors.signal_copies(signal_id, outcome=outcome, search=search)
+    if request.GET.get("format") == "csv":
+        lines = (exports.of_signal(CopyRow(copy)) for copy in found[: exports.ROWS_MAX].iterator(chunk_size=500))
+        return exports.as_csv(lines, columns=exports.SIGNAL_COLUMNS, name=f"nija-signal-{signal_id}")
+    copies, following = selectors.signal_page(found, after=whole_number(request.GET.get("after")))
+    query = request.GET.copy()
+    query.pop("after", None)
     context = {
         "now": SYSTEM.now(),
         "row": row,
         "copies": copies,
+        "outcome": outcome,
+        "search": search,
+        "outcomes": [(key, word) for key, (word, _) in OUTCOMES.items()],
+        "query": query.urlencode(),
         "following": following,
         "first": "after" not in request.GET,
     }

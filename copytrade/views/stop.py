@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods
 
 from copytrade.selectors import operator as fleet
 from copytrade.selectors import standing
-from copytrade.views.access import member, operator, reader
+from copytrade.views.access import member, operator, plain_text, reader
 from trading.models import Position
 from trading.services import halts
 from trading.services.clock import SYSTEM
@@ -54,7 +54,7 @@ def platform(request: HttpRequest) -> HttpResponse:
             halts.resume_platform(actor=user.email, clock=SYSTEM)
             messages.success(request, "Entries have resumed for every follower that has not stopped on their own.")
         else:
-            reason = request.POST.get("reason", "").strip()[:REASON_MAX] or f"stopped by {user.email}"
+            reason = plain_text(request.POST.get("reason", ""))[:REASON_MAX] or f"stopped by {user.email}"
             report = halts.stop_platform(actor=user.email, reason=reason, clock=SYSTEM)
             messages.success(request, f"Entries are stopped for {_people(report.followers)}: {_met(report)}")
         return redirect("operator")

@@ -128,12 +128,16 @@ def quantity(value: Any, unit: str = "", why: str = "") -> SafeString:
 
 
 @register.simple_tag
-def price(value: Any, why: str = "") -> SafeString:
-    """US dollars per unit: every digit of a quoted price, eight that count of an average; all of them on hover."""
+def price(value: Any, why: str = "", decimals: int | None = None) -> SafeString:
+    """US dollars per unit: every digit of a quoted price, eight that count of an average; all of them on hover.
+
+    `decimals`, those its instrument is quoted with, are what is shown of a level.
+    """
     amount = number(value)
     if amount is None:
         return _dash(why)
-    return format_html('<span class="figure" title="{}">{}</span>', plain(amount), grouped(_readable(amount)))
+    shown = grouped(_readable(amount)) if decimals is None else grouped(amount, decimals)
+    return format_html('<span class="figure" title="{}">{}</span>', plain(amount), shown)
 
 
 def _readable(amount: Decimal) -> Decimal:
@@ -151,6 +155,20 @@ def percent(ratio: Any, decimals: int = 1, why: str = "") -> SafeString:
     text = grouped(amount * 100, decimals)
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return format_html('<span class="figure" title="{} %">{}\N{NO-BREAK SPACE}%</span>', plain(amount * 100), text)
+
+
+@register.simple_tag
+def bps(value: Any, why: str = "") -> SafeString:
+    """Hundredths of a per cent against the master's price; above zero is worse for whose fill it is."""
+    amount = number(value)
+    return _dash(why) if amount is None else format_html('<span class="figure">{} bps</span>', grouped(amount, 1))
+
+
+@register.simple_tag
+def decimals(value: Any, places: int = 2, why: str = "") -> SafeString:
+    """A bare statistic such as a Sharpe ratio, which is a float."""
+    amount = number(str(value) if isinstance(value, float) else value)
+    return _dash(why) if amount is None else format_html('<span class="figure">{}</span>', grouped(amount, places))
 
 
 def in_words(age: timedelta) -> str:

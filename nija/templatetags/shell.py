@@ -30,6 +30,7 @@ class Entry:
 
 ENTRIES = (
     Entry("/operator/", "Operator", "operator", staff_only=True),
+    Entry("/operator/strategy/", "Strategy", "strategy", staff_only=True),
     Entry("/dashboard/", "Dashboard", "dashboard"),
     Entry("/history/", "History", "history"),
     Entry("/settings/risk/", "Risk", "risk"),

@@ -17,6 +17,8 @@ from trading.models import (
     AssetBalance,
     Candidate,
     EquityPoint,
+    Inspection,
+    InspectionKind,
     Instrument,
     MarketPrice,
     Order,
@@ -259,4 +261,28 @@ def history(owner: Account, *, now: datetime, count: int = 200) -> None:
             profit=D(n) / 30 + D((n * 37) % 17) / 8 - 2,
         )
         for n in range(count)
+    )
+
+
+def checked(
+    fleet: Fleet, *, age_s: int = 60, findings: list[dict[str, Any]] | None = None, missed: int = 0
+) -> Inspection:
+    """A finished check of the books; `findings` are rows of I7."""
+    rows = findings or []
+    at = fleet.now - timedelta(seconds=age_s)
+    line = {"invariant": "I7", "what": "managed is what was bought and not sold", "unit": "positions", "looked_at": 3}
+    not_compared = [{"account": fleet.master.pk, "sentence": "Kraken refused its key"}] * missed
+    report = {
+        "checks": [{**line, "found": len(rows), "findings": rows, "untold": 0, "note": ""}],
+        "not_compared": not_compared,
+        "not_compared_count": missed,
+    }
+    return Inspection.objects.create(
+        kind=InspectionKind.BOOKS,
+        asked_at=at - timedelta(seconds=2),
+        asked_by="every 10 minutes",
+        started_at=at - timedelta(seconds=1),
+        finished_at=at,
+        findings_count=len(rows) + missed,
+        report=report,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -152,6 +153,13 @@ def test_a_look_at_the_stop_page_stops_nothing(ann: Account) -> None:
     assert ann.user.risk.stopped_at is None
 
 
+def test_a_reason_that_no_database_keeps_does_not_keep_everybody_from_being_stopped(fleet: Fleet) -> None:
+    as_operator().post("/operator/stop/", {"action": "stop", "reason": "strange\0 prices"})
+    control = Control.objects.get()
+    assert control.stopped_at is not None
+    assert control.reason == "strange prices"
+
+
 def test_the_operators_stop_is_told_to_every_follower(fleet: Fleet, ann: Account) -> None:
     operator = as_operator()
     assert "No new entries for the master and 1 follower. 2 open positions stay" in read(operator, "/operator/stop/")
@@ -271,8 +279,8 @@ def test_history_can_be_narrowed_and_nonsense_asks_for_everything(ann: Account) 
     client = as_user(ann)
     assert len(client.get("/history/?kind=exit").context["rows"]) == 1
     assert len(client.get("/history/?symbol=BEAM-USD").context["rows"]) == 1
-    assert len(client.get("/history/?status=missed").context["rows"]) == 0
-    assert len(client.get("/history/?kind=x&status=y&range=z&before=q").context["rows"]) == 2
+    assert len(client.get("/history/?outcome=missed").context["rows"]) == 0
+    assert len(client.get("/history/?kind=x&outcome=y&range=z&before=q").context["rows"]) == 2
 
 
 def test_history_as_csv_has_every_digit(ann: Account) -> None:
@@ -285,7 +293,11 @@ def test_history_as_csv_has_every_digit(ann: Account) -> None:
 
 def test_the_operators_page_says_whether_money_is_safe(fleet: Fleet, ann: Account) -> None:
     client = as_operator()
-    assert "Money is safe" in read(client, "/operator/")
+    assert "Nothing is known to be wrong: the books have not been checked yet" in read(client, "/operator/")
+    books.checked(fleet)
+    assert re.search(
+        r"Money is safe: books green \d\d:\d\d:\d\d, no exit owed, no unknown order", read(client, "/operator/")
+    )
     Order.objects.filter(account=ann, kind="entry").update(state="unknown")
     text = read(client, "/operator/")
     assert "Money is safe" not in text
@@ -294,7 +306,7 @@ def test_the_operators_page_says_whether_money_is_safe(fleet: Fleet, ann: Accoun
 
 def test_a_follower_left_behind_by_the_master_is_counted(fleet: Fleet, ann: Account) -> None:
     fleet.master.positions.update(is_open=False, managed=0)
-    assert "1 position still held after the master left." in read(as_operator(), "/operator/")
+    assert "1 position still held though its exit is due." in read(as_operator(), "/operator/")
 
 
 def test_the_operators_page_shows_the_cycle_its_vetoes_and_the_next_one(fleet: Fleet, ann: Account) -> None:
@@ -352,15 +364,23 @@ def test_the_dashboard_asks_as_many_questions_for_many_copies_as_for_few(ann: Ac
 
 def test_the_curve_is_thinned_and_keeps_the_newest_point(ann: Account, fleet: Fleet) -> None:
     books.history(ann, now=fleet.now, count=400)
-    points = as_user(ann).get("/dashboard/?range=all").context["board"].points
+    points = as_user(ann).get("/dashboard/?range=all").context["board"].curve.points
     assert 60 < len(points) <= 120
     newest = ann.equity_points.order_by("-at").first()
     assert newest is not None
-    assert points[-1][0] == newest.at
-    assert [at for at, _, _ in points] == sorted(at for at, _, _ in points)
+    assert points[-1].at == newest.at
+    assert [point.at for point in points] == sorted(point.at for point in points)
 
 
 def test_entries_blocked_by_configuration_are_said_on_both_dashboards(fleet: Fleet, ann: Account) -> None:
     with override_settings(ENTRY_BLOCKING=True):
         assert "ENTRY_BLOCKING" in read(as_user(ann), "/dashboard/")
         assert "ENTRY_BLOCKING" in read(as_operator(), "/operator/")
+
+
+def test_a_signals_page_names_the_strategy_that_asked_for_it(fleet: Fleet) -> None:
+    client, address = as_operator(), f"/operator/signals/{fleet.buy.pk}/"
+    assert "apex 1, parameters" not in read(client, address)
+    fleet.buy.strategy, fleet.buy.strategy_version, fleet.buy.parameters_hash = "apex", "1", "0123456789abcdef"
+    fleet.buy.save()
+    assert "apex 1, parameters 0123456789ab" in read(client, address)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from decimal import Decimal
-from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
-from trading.domain.instrument import Side
-from trading.models import Account, Adjustment, Event, Execution, Order, OrderKind, Position, Signal
-from trading.services import booking, sending
+from trading.models import Account, Event, Execution, Lane, Order, OrderKind, Position, Signal
+from trading.services import balances, booking, sending
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
 
@@ -105,36 +105,6 @@ def test_a_sale_that_is_not_finished_after_a_minute_is_told(make_world: Callable
     assert Event.objects.get(kind="alert").message == "This sale is not finished for a minute"
 
 
-def test_what_the_master_sold_outside_is_an_exit_for_his_followers(make_world: Callable[..., World]) -> None:
-    fleet = gather(make_world, "ada")
-    fleet.buy()
-    fleet.live(3)
-    bought = fleet.held(fleet.master)
-    fleet.world.move(30)
-    fleet.by_hand("master", Side.SELL, quantity="4000")
-    fleet.world.refresh()
-    fleet.live(4)
-    assert Adjustment.objects.get().managed_after == fleet.held(fleet.master) == bought - 4000
-    signal = Signal.objects.get(kind="exit")
-    assert signal.closed_fraction == Fraction(4000) / Fraction(bought)
-    assert abs(fleet.held(fleet["ada"]) - fleet.held(fleet.master)) <= D("0.00000001")
-    fleet.sell()
-    fleet.live(4)
-    assert fleet.held(fleet.master) == fleet.held(fleet["ada"]) == 0
-
-
-def test_the_master_out_by_hand_means_everybody_out(make_world: Callable[..., World]) -> None:
-    fleet = gather(make_world, "ada", "ben")
-    fleet.buy()
-    fleet.live(3)
-    fleet.world.move(30)
-    fleet.by_hand("master", Side.SELL, quantity=str(fleet.held(fleet.master)))
-    fleet.world.refresh()
-    fleet.live(4)
-    assert [fleet.held(trader) for trader in (fleet.master, *fleet.followers.values())] == [0, 0, 0]
-    assert not Position.objects.filter(is_open=True).exists()
-
-
 def test_our_requests_stay_within_a_starter_accounts_rate_limits(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada", "ben", rate_tier="starter")
     fleet.world.move(60)
@@ -153,3 +123,67 @@ def test_our_requests_stay_within_a_starter_accounts_rate_limits(make_world: Cal
     assert not [result for result in results if "Rate limit" in result]
     assert fleet.held(fleet["ada"]) == 0
     fleet.assert_books_agree()
+
+
+def _budget(fleet: Any, points: float) -> None:
+    fleet.world.clock.move(0)
+    Lane.objects.update(rate_points=points, rate_at=fleet.world.clock.now())
+
+
+def test_one_question_tells_of_all_orders_of_an_account(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    for symbol in ("BEAM-USD", "SOL-USD", "DOGE-USD"):
+        fleet.buy(symbol=symbol, notional="20")
+        # Orders cost no points; reading what became of them does.
+        _budget(fleet, 15)
+        sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    first, *others = fleet.orders(fleet.master, OrderKind.ENTRY)
+    assert [order.state for order in (first, *others)] == ["acked"] * 3
+    _budget(fleet, 0)
+    booking.book([first.pk], clock=fleet.world.clock)
+    assert [order.state for order in fleet.orders(fleet.master, OrderKind.ENTRY)] == ["filled"] * 3
+    assert (fleet.asked(fleet.master, "QueryOrders"), fleet.asked(fleet.master, "QueryTrades")) == (1, 1)
+
+
+def test_an_order_that_nobody_was_asked_for_does_not_wait_for_its_next_turn(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    fleet.buy()
+    _budget(fleet, 15)
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.move(30)
+    _budget(fleet, 15)
+    booking.book_due(clock=fleet.world.clock)
+    assert fleet.orders(fleet.master, OrderKind.ENTRY)[0].state == "acked"
+    _budget(fleet, 0)
+    fleet.world.move(1.5)
+    booking.book_due(clock=fleet.world.clock)
+    assert fleet.orders(fleet.master, OrderKind.ENTRY)[0].state == "filled"
+
+
+def test_a_balance_that_gave_way_to_bookings_long_enough_is_read(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    before = Account.objects.get(pk=fleet.master.account.pk).balances_as_of
+    for seconds, read in ((30, False), (15, True)):
+        fleet.world.move(seconds)
+        # More than a refresh may use up, less than a booking may.
+        _budget(fleet, 9)
+        balances.refresh_due(clock=fleet.world.clock)
+        assert (Account.objects.get(pk=fleet.master.account.pk).balances_as_of != before) is read
+
+
+def test_a_booking_leaves_points_for_a_lost_order_only_where_there_is_one(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    fleet.buy()
+    _budget(fleet, 15)
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    (order,) = fleet.orders(fleet.master, OrderKind.ENTRY)
+    lost = Order.objects.get(pk=order.pk)
+    lost.pk, lost.client_order_id, lost.venue_order_id, lost.state = None, uuid.uuid4(), "", "unknown"
+    lost.save()
+    # Three points: enough for both calls of a booking, not for the look that proves an order absent as well.
+    _budget(fleet, 12)
+    booking.book([order.pk], clock=fleet.world.clock)
+    assert fleet.orders(fleet.master, OrderKind.ENTRY)[0].state == "acked"
+    lost.delete()
+    booking.book([order.pk], clock=fleet.world.clock)
+    assert fleet.orders(fleet.master, OrderKind.ENTRY)[0].state == "filled"

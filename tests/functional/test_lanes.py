@@ -75,6 +75,17 @@ def test_background_reads_leave_points_for_what_is_urgent(make_world: Callable[.
     assert granted(fleet, fleet["ada"], Purpose.REFRESH)
 
 
+def test_a_fill_is_booked_however_little_budget_other_calls_leave(make_world: Callable[..., World]) -> None:
+    """Asking for the order and for its executions takes two calls; the first alone would be paid for in vain for ever."""
+    fleet = gather(make_world, "ada", rate_tier="starter")
+    fleet.buy()
+    # Other calls took all that bookings may use; from here on a point comes back every three seconds.
+    Lane.objects.update(rate_points=11, rate_at=fleet.world.clock.now())
+    fleet.live(12)
+    assert [order.state for order in fleet.orders(fleet.master, OrderKind.ENTRY)] == ["filled"]
+    fleet.assert_books_agree()
+
+
 def test_a_key_that_called_too_often_reads_nothing_for_a_while_and_still_sells(
     make_world: Callable[..., World],
 ) -> None:
@@ -99,7 +110,7 @@ def test_a_locked_out_key_is_left_alone_until_the_lockout_is_over(make_world: Ca
     fleet.sell()
     fleet.live(3)
     seen = len(fleet.log(fleet["ada"]))
-    fleet.live(30)
+    fleet.live(12)
     fleet.world.move(800)
     fleet.live(2)
     assert len(fleet.log(fleet["ada"])) == seen

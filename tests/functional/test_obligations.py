@@ -13,8 +13,9 @@ from copytrade.services import entries, exits, fan_out
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
-from trading.models import Adjustment, Event, Order, OrderKind, Position, Signal
+from trading.models import Account, Adjustment, Event, Order, OrderKind, Position, Signal
 from trading.services import balances, sending
+from trading.services.lanes import Purpose
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
 
@@ -317,3 +318,44 @@ def test_one_live_exit_at_a_time_whoever_plans(make_world: Callable[..., World])
     fan_out.claim_signals(clock=fleet.world.clock)
     assert [exits.plan_due(clock=fleet.world.clock) for _ in range(3)] == [1, 0, 0]
     assert Order.objects.filter(account=fleet["ada"].account, kind="exit").count() == 1
+
+
+def test_an_exit_of_an_entry_that_came_to_nothing_is_settled_though_a_later_entry_filled(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.spoil("drop_before", name="ada")
+    fleet.buy()
+    fleet.live(2)
+    assert [order.state for order in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["unknown"]
+    fleet.sell(fraction="0.9")
+    fleet.live(2)
+    assert fleet.copy(fleet["ada"], sequence=2).status == "pending"
+    fleet.buy()
+    fleet.live(30)
+    assert [order.state for order in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["not_placed", "filled"]
+    exit_copy = fleet.copy(fleet["ada"], sequence=2)
+    assert (exit_copy.status, exit_copy.reason) == ("skipped", "nothing_to_sell")
+    fleet.sell()
+    fleet.live(4)
+    assert fleet.held(fleet["ada"]) == 0
+    assert fleet.copy(fleet["ada"], sequence=2).order is None
+
+
+def test_once_a_sale_by_hand_is_known_the_rest_is_sold_without_waiting_out_the_failures(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(12)
+    fleet.by_hand("ada", Side.SELL, quantity=f"{fleet.held(fleet['ada']) / 2:.4f}")
+    fleet.sell()
+    for _ in range(20):
+        fleet.live(1)
+        if Order.objects.filter(kind=OrderKind.EXIT, state="rejected").count() == 3:
+            break
+    # Twelve seconds would have to pass after the third failure.
+    balances.refresh([Account.objects.get(pk=fleet["ada"].account.pk)], clock=fleet.world.clock, purpose=Purpose.ENTRY)
+    assert Adjustment.objects.count() == 1
+    fleet.live(2)
+    assert fleet.held(fleet["ada"]) == 0

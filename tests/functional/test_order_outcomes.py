@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ import pytest
 from tests.functional.scenario import Fleet, gather
 from tests.support.paper import free_port
 from tests.support.world import World
+from trading.domain.instrument import Side
 from trading.kraken import transport
-from trading.kraken.endpoints import PrivateClient
-from trading.kraken.values import OrdersPage
-from trading.models import Order, OrderKind, Signal
+from trading.models import Lane, Order, OrderKind, Signal
 from trading.services import private
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
@@ -171,18 +169,15 @@ def test_a_late_request_finds_its_nonce_used_by_the_look_that_followed(
     assert late["result"] == "EAPI:Invalid nonce"
 
 
+@pytest.mark.parametrize(
+    "late", [("ClosedOrders",), ("OpenOrders", "ClosedOrders", "QueryOrders", "TradesHistory", "BalanceEx")]
+)
 def test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found(
-    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+    make_world: Callable[..., World], late: tuple[str, ...]
 ) -> None:
     fleet = gather(make_world, "ada")
-    read = PrivateClient.closed_orders
-
-    def lagging(self: PrivateClient, **arguments: Any) -> OrdersPage:
-        page = read(self, **arguments)
-        young = fleet.world.clock.now() - timedelta(seconds=5)
-        return OrdersPage(tuple(o for o in page.orders if o.closed_at and o.closed_at < young), page.count)
-
-    monkeypatch.setattr(PrivateClient, "closed_orders", lagging)
+    for endpoint in late:
+        fleet.spoil("lag", name="ada", endpoint=endpoint, delay_s=5)
     for kind in (OrderKind.ENTRY, OrderKind.EXIT):
         fleet.spoil("drop_after", name="ada")
         fleet.buy() if kind == OrderKind.ENTRY else fleet.sell()
@@ -193,6 +188,49 @@ def test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_foun
         fleet.world.move(60)
     fleet.assert_books_agree()
     assert fleet.asked(fleet["ada"]) == 2
+
+
+def test_nothing_is_proved_by_an_answer_that_leaves_out_what_was_asked_for(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.spoil("drop_before", name="ada")
+    fleet.buy()
+    fleet.live(2)
+    fleet.by_hand("ada", Side.BUY, quantity="1200")
+    whole = transport.RequestsTransport.post
+
+    def without_orders(self: transport.RequestsTransport, path: str, *more: Any, **named: Any) -> transport.Answer:
+        answer = whole(self, path, *more, **named)
+        return transport.Answer(200, b'{"error":[],"result":{}}') if path.endswith("QueryOrders") else answer
+
+    monkeypatch.setattr(transport.RequestsTransport, "post", without_orders)
+    fleet.live(SETTLED_S + 6)
+    assert fleet.asked(fleet["ada"], "TradesHistory") > 0
+    assert states(fleet, OrderKind.ENTRY) == {"ada": ["unknown"]}
+    monkeypatch.undo()
+    # The looks that proved nothing were paid for.
+    fleet.live(20)
+    assert states(fleet, OrderKind.ENTRY) == {"ada": ["not_placed"]}
+
+
+def test_a_key_with_hardly_any_budget_left_still_learns_that_its_order_never_arrived(
+    make_world: Callable[..., World],
+) -> None:
+    """Two reads of the lists at every look must not for ever spend what the look through the trades needs."""
+    fleet = gather(make_world, "ada", rate_tier="starter")
+    fleet.spoil("error:EService:Busy", name="ada")
+    fleet.buy()
+    for _ in range(SETTLED_S + 12):
+        fleet.live(1)
+        # As if other calls of the key always left it five points of its fifteen, what that look may cost.
+        Lane.objects.filter(credential__user=fleet["ada"].account.user).update(
+            rate_points=9.9, rate_at=fleet.world.clock.now()
+        )
+    (order,) = fleet.orders(fleet["ada"], OrderKind.ENTRY)
+    assert order.state == "not_placed"
+    assert fleet.asked(fleet["ada"], "TradesHistory") == 1
+    assert fleet.at_exchange(fleet["ada"], "buy") == []
 
 
 def test_the_masters_lost_answer_delays_his_signal_and_duplicates_nothing(make_world: Callable[..., World]) -> None:

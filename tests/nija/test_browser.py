@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +23,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from accounts.models import User
 from nija import processes
 from nija.data_directory import free_port
-from tests.copytrade import books
+from tests.copytrade import books, test_positions
 from tests.support.stack import database_url
 from trading import doorbell
-from trading.models import AssetBalance
+from trading.models import Account, AssetBalance, Candle, Order
+
+D = Decimal
 
 START_TIMEOUT_S = 60
 WAIT_MS = 20_000
@@ -33,13 +36,23 @@ VISITOR_PAGES = ("/", "/accounts/login/", "/accounts/signup/", "/accounts/passwo
 FOLLOWER_PAGES = (
     "/dashboard/",
     "/history/",
+    "/positions/BEAM-USD/",
+    "/positions/DOGE-USD/",
     "/stop/",
+    "/leave/",
     "/settings/risk/",
     "/settings/account/",
     "/kraken/",
     "/operator/",
 )
-OPERATOR_PAGES = ("/operator/", "/operator/followers/", "/operator/stop/")
+OPERATOR_PAGES = (
+    "/operator/",
+    "/operator/followers/",
+    "/operator/stop/",
+    "/operator/alerts/",
+    "/operator/books/",
+    "/operator/close/",
+)
 WIDER_THAN_THE_SCREEN = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -139,6 +152,7 @@ def test_no_page_scrolls_sideways_or_breaks_the_security_policy(chromium: Browse
     fleet = books.fleet()
     ann = books.follower(fleet, "ann@example.com")
     books.history(ann, now=fleet.now)
+    _traded(fleet, ann)
     small = books.account(books.user("somebody.with.a.long.address@a.long.domain.example.com"), now=fleet.now)
     copy = books.skipped(fleet, small)
     operator = books.user("operator@example.com", staff=True)
@@ -148,7 +162,10 @@ def test_no_page_scrolls_sideways_or_breaks_the_security_policy(chromium: Browse
         (None, VISITOR_PAGES),
         (ann.user, (*FOLLOWER_PAGES, *(f"/copies/{each}/" for each in ann.copies.values_list("pk", flat=True)))),
         (small.user, ("/dashboard/", f"/copies/{copy.pk}/")),
-        (operator, (*OPERATOR_PAGES, f"/operator/signals/{fleet.buy.pk}/")),
+        (
+            operator,
+            (*OPERATOR_PAGES, f"/operator/signals/{fleet.buy.pk}/", f"/operator/accounts/{ann.pk}/positions/BEAM-USD/"),
+        ),
         (fresh, ("/dashboard/", "/history/", "/kraken/")),
     )
     for user, addresses in visits:
@@ -159,17 +176,25 @@ def test_no_page_scrolls_sideways_or_breaks_the_security_policy(chromium: Browse
         context.close()
 
 
+def _traded(fleet: books.Fleet, owner: Account) -> None:
+    """What the chart of a position shows: candles, a fill, the master's levels."""
+    test_positions.candles(fleet, count=120)
+    test_positions.with_levels(fleet)
+    for order in Order.objects.filter(account=owner, kind="entry"):
+        test_positions.executed(order, price="0.002918", at=fleet.buy.executed_at)
+
+
 @pytest.fixture
-def dashboard(chromium: Browser, site: Site) -> Iterator[Callable[[User], Page]]:
+def dashboard(chromium: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     contexts: list[BrowserContext] = []
 
-    def show(user: User) -> Page:
+    def show(user: User, address: str = "/dashboard/") -> Page:
         context = chromium.new_context(viewport={"width": 1200, "height": 900})
         contexts.append(context)
         context.add_cookies(site.cookies(user))  # type: ignore[arg-type]
         page = context.new_page()
         with page.expect_response("**/live/"):
-            page.goto(site.url + "/dashboard/")
+            page.goto(site.url + address)
         return page
 
     yield show
@@ -182,7 +207,7 @@ def test_a_change_shows_on_an_open_page_without_a_reload(dashboard: Callable[[Us
     ann = books.follower(fleet, "ann@example.com")
     page = dashboard(ann.user)
     page.evaluate("window.notReloaded = true")
-    AssetBalance.objects.filter(account=ann).update(total=Decimal("1234.5"))
+    AssetBalance.objects.filter(account=ann).update(total=D("1234.5"))
     doorbell.changed([ann.user_id])
     expect(page.locator("#balances").get_by_text("$1,234.50").first).to_be_visible(timeout=WAIT_MS)
     assert page.evaluate("window.notReloaded")
@@ -228,3 +253,71 @@ def test_a_dangerous_form_asks_first_and_does_nothing_when_told_to_go_back(
     expect(page.get_by_text("Copying has resumed")).to_be_visible(timeout=WAIT_MS)
     risk.refresh_from_db()
     assert risk.stopped_at is None
+
+
+#: How many of an element's canvases have something drawn on them.
+DRAWN = """element => [...element.querySelectorAll("canvas")].filter(canvas => {
+    if (!canvas.width || !canvas.height) return false;
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return data.some(value => value !== 0);
+}).length"""
+
+
+def test_the_candles_of_a_position_are_drawn_and_a_new_one_joins_them_without_a_reload(
+    dashboard: Callable[..., Page],
+) -> None:
+    fleet = books.fleet()
+    ann = books.follower(fleet, "ann@example.com")
+    _traded(fleet, ann)
+    page = dashboard(ann.user, "/positions/BEAM-USD/")
+    faults = _faults(page)
+    chart = page.locator("[data-candles]")
+    expect(chart).to_have_attribute("data-bars", re.compile(r"\d+"), timeout=WAIT_MS)
+    assert chart.evaluate(DRAWN) >= 2, "the market and its prices are drawn"
+    before = int(chart.get_attribute("data-bars") or 0)
+    page.evaluate("window.notReloaded = true")
+    Candle.objects.create(
+        instrument=fleet.beam, interval_min=1, starts_at=fleet.now.replace(second=0, microsecond=0), open=D("0.00292"),
+        high=D("0.00297"), low=D("0.00291"), close=D("0.00296"), volume=D(5),
+    )  # fmt: skip
+    doorbell.changed([ann.user_id])
+    expect(chart).to_have_attribute("data-bars", str(before + 1), timeout=WAIT_MS)
+    expect(page.locator("#candle-values")).to_contain_text("close 0.002960")
+    assert page.evaluate("window.notReloaded")
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    expect(chart).to_have_attribute("data-bars", str(before + 1), timeout=WAIT_MS)
+    assert not faults
+
+
+def test_a_keyboard_walks_along_the_candles_to_the_fill(dashboard: Callable[..., Page]) -> None:
+    fleet = books.fleet()
+    ann = books.follower(fleet, "ann@example.com")
+    _traded(fleet, ann)
+    page = dashboard(ann.user, "/positions/BEAM-USD/")
+    expect(page.locator("[data-candles]")).to_have_attribute("data-bars", re.compile(r"\d+"), timeout=WAIT_MS)
+    page.locator("[data-candles]").focus()
+    page.keyboard.press("Home")
+    values = page.locator("#candle-values")
+    for _ in range(40):
+        if "Bought" in values.inner_text():
+            break
+        page.keyboard.press("ArrowRight")
+    expect(values).to_contain_text("Bought 2898.50925 BEAM at 0.002918, order O")
+
+
+def test_equity_is_drawn_with_its_drawdown_and_a_payment_marked(dashboard: Callable[..., Page]) -> None:
+    fleet = books.fleet()
+    ann = books.follower(fleet, "ann@example.com")
+    books.history(ann, now=fleet.now, count=40)
+    for point in ann.equity_points.order_by("-at")[:10]:
+        point.equity, point.cash = point.equity + 25, point.cash + 25
+        point.save()
+    page = dashboard(ann.user, "/dashboard/?range=7d")
+    faults = _faults(page)
+    charts = page.locator(".chart")
+    expect(charts).to_have_count(2)
+    expect(charts.first.locator(".u-legend")).to_contain_text("Paid in", timeout=WAIT_MS)
+    assert [chart.evaluate(DRAWN) for chart in charts.all()] == [1, 1]
+    expect(page.locator("#equity-numbers")).to_contain_text("1 payment in or out")
+    assert not faults

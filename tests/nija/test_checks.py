@@ -72,3 +72,28 @@ def test_keys_are_never_used_over_plain_http_to_another_machine(production: Sett
 def test_a_wildcard_host_is_refused(production: Settings) -> None:
     production.ALLOWED_HOSTS = ["*"]
     assert _ids(checks.open_hosts()) == ["nija.E007"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "MASTER_STRATEGY",
+            "apx",
+            "MASTER_STRATEGY cannot be used: no strategy is called 'apx'; known: apex, breakout.",
+        ),
+        ("MASTER_CANDLE_MINUTES", 7, "MASTER_CANDLE_MINUTES is one of Kraken's intervals: 1, 5, 15, 30, 60, "),
+        ("MASTER_PAIRS", ["BTC-USD", "btcusd"], "MASTER_PAIRS are names such as BTC-USD, and 'btcusd' is not."),
+        ("MASTER_PAIRS", [], "MASTER_PAIRS are names such as BTC-USD, and there is none."),
+        ("MASTER_ENTRY_NOTIONAL_PERCENT", "twelve", "MASTER_ENTRY_NOTIONAL_PERCENT is above 0 and at most 100, not "),
+        ("MASTER_ENTRY_NOTIONAL_PERCENT", "0", "MASTER_ENTRY_NOTIONAL_PERCENT is above 0 and at most 100, not '0'."),
+        ("MASTER_ENTRY_NOTIONAL_PERCENT", "101", "MASTER_ENTRY_NOTIONAL_PERCENT is above 0 and at most 100, not "),
+    ],
+)
+def test_what_the_master_cannot_trade_by_is_refused_at_the_start(
+    settings: Settings, name: str, value: object, sentence: str
+) -> None:
+    assert checks.master() == []
+    setattr(settings, name, value)
+    (refusal,) = checks.master()
+    assert refusal.msg.startswith(sentence)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +59,41 @@ def test_a_named_data_directory_is_the_only_one_asked(running_demo: Path, tmp_pa
     variables = {"NIJA_DATA_DIR": str(tmp_path / "elsewhere")}
     assert environment.adopt_running(variables, base_dir=tmp_path) is None
     assert variables == {"NIJA_DATA_DIR": str(tmp_path / "elsewhere")}
+
+
+def test_a_blank_line_of_the_environment_means_the_default() -> None:
+    names = [
+        "KRAKEN_API_URL",
+        "PORT",
+        "LIVE_TRADING",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "MASTER_PAIRS",
+        "COPY_TRADING_MODE",
+        "EMAIL_URL",
+    ]
+    blank = dict.fromkeys(names, "") | {
+        "NIJA_ENV": "development",
+        "ALLOWED_HOSTS": "  ",
+        "NIJA_DATA_DIR": "/nowhere",
+    }
+    shown = "s.KRAKEN_API_URL, s.PORT, s.LIVE_TRADING, s.COPY_TRADING_MODE, len(s.MASTER_PAIRS), s.ALLOWED_HOSTS"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from nija import settings as s; print({shown})"],
+        env={"PATH": os.environ["PATH"], "NIJA_PROCESS": "test"} | blank,
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = "https://api.kraken.com 8000 False MASTER_FOLLOW 6 ['127.0.0.1', 'localhost']"
+    assert done.stdout.strip() == expected
+
+
+def test_a_blank_variable_is_still_not_read_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("NIJA_VAULT_PRIVATE_KEY=from-the-file\nNIJA_BLANK_TEST=\n")
+    monkeypatch.setenv("NIJA_VAULT_PRIVATE_KEY", "")
+    monkeypatch.setenv("NIJA_BLANK_TEST", "to be forgotten after the test")
+    monkeypatch.delenv("NIJA_BLANK_TEST")
+    environment.read_dotenv(tmp_path)
+    assert not {"NIJA_VAULT_PRIVATE_KEY", "NIJA_BLANK_TEST"} & set(environment.written())

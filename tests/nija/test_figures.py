@@ -139,3 +139,11 @@ def test_an_id_is_escaped_and_can_be_copied() -> None:
     markup = figures.ident('O"><b>')
     assert "<b>" not in markup
     assert "data-copy=" in markup
+
+
+def test_slippage_and_bare_statistics_carry_a_real_minus() -> None:
+    assert words(figures.bps(Decimal("-11.1"))) == "\N{MINUS SIGN}11.1 bps"
+    assert words(figures.bps(Decimal("0.0"))) == "0.0 bps"
+    assert words(figures.decimals(-0.65)) == "\N{MINUS SIGN}0.65"
+    assert words(figures.decimals(Decimal("0.2449"))) == "0.24"
+    assert words(figures.decimals(None)) == "\N{EN DASH}"

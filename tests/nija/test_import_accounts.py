@@ -11,9 +11,10 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.core.management import CommandError, call_command
 from knox.auth import TokenAuthentication
+from knox.models import AuthToken
 
 from accounts.models import Credential, User
-from accounts.services import people
+from accounts.services import credentials, people
 from accounts.services.credentials import Secret
 from nija import importing
 from nija.importing import Outcome, Waiting
@@ -98,6 +99,16 @@ def test_a_bad_line_in_the_middle_is_one_refusal_and_the_others_are_kept(exchang
         ("{" * 9000, "not JSON"),
         ('{"email": "a@example.com", "role": "follower", "x": NaN}', "not JSON"),
         ("x" * 30_000, "too long"),
+        ('{"email": "a@example.com", "role": "operator", "role": "master"}', "not JSON"),
+        (
+            '{"email": "a@example.com", "role": "operator", "password": "\\ud800 a long pass phrase"}',
+            "password is a text",
+        ),
+        ('{"email": "a\\u0000@example.com", "role": "operator"}', "email is a text"),
+        ('{"email": "a@example.com", "role": "operator", "\\ud800\\u001b[2J": 1}', "no field called"),
+        ('{"email": "a@example.com", "role": "operator", "risk": {"multiplier": 1e999999999}}', "can be used"),
+        ('{"email": "a@example.com", "role": "operator", "risk": {"allowed_symbols": null}}', "list of symbols"),
+        ('{"email": "a@example.com", "role": "operator", "risk": {"max_risk": -0.01}}', "max_risk: .*more than 0 %"),
         ('{"email": "nobody", "role": "operator"}', "not an e-mail address"),
         ('{"email": 5, "role": "operator"}', "email is a text"),
         ('{"email": "a@example.com", "role": "king"}', "follower or master"),
@@ -120,6 +131,7 @@ def test_a_line_that_cannot_be_an_account_is_refused_and_makes_no_user(
 
     assert re.search(reason, outcome.message)
     assert "hush" not in str(outcome)
+    assert str(outcome).isprintable()
 
 
 def test_refused_keys_leave_nothing_behind_and_are_not_printed(exchange: KeyExchange) -> None:
@@ -196,3 +208,73 @@ def test_a_printed_token_works() -> None:
     assert authenticated == user
     with pytest.raises(CommandError, match="no user"):
         call_command("create_api_token", "nobody@example.com", stdout=out)
+
+
+def test_one_address_or_one_key_twice_is_refused_the_second_time(exchange: KeyExchange) -> None:
+    outcomes = _imported(
+        exchange,
+        _line(exchange, "f@example.com", "one", risk={"max_risk": "0.05"}),
+        _line(exchange, "F@example.com", "two", risk={"max_risk": "0.1", "state": "close_only"}),
+        _line(exchange, "g@example.com", "one"),
+    )
+    assert [o.accepted for o in outcomes] == [True, False, False]
+    kept = User.objects.get()
+    assert (kept.email, kept.risk.max_risk, kept.risk.state) == ("f@example.com", Decimal("0.05"), "active")
+    assert Credential.objects.count() == 1
+
+
+def test_a_refused_line_leaves_the_settings_of_a_known_user_as_they_were(exchange: KeyExchange) -> None:
+    user = people.create("f@example.com")
+    line = _line(
+        exchange, "f@example.com", "one", known=False, risk={"max_risk": "0.01", "denied_symbols": ["BTC-USD"]}
+    )
+    assert not _imported(exchange, line)[0].accepted
+    user.risk.refresh_from_db()
+    assert (user.risk.max_risk, user.risk.denied_symbols) == (Decimal("0.1"), [])
+
+
+def test_an_interrupted_wait_keeps_no_half_account(exchange: KeyExchange) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _imported(exchange, _line(exchange, "f@example.com", "one"), engine=interrupt)
+    assert not User.objects.exists()
+    assert not Credential.objects.exists()
+
+
+def test_a_disabled_user_gets_no_key_and_a_followers_account_does_not_become_the_masters(exchange: KeyExchange) -> None:
+    user = people.create("f@example.com")
+    assert _imported(exchange, _line(exchange, "f@example.com", "one"))[0].accepted
+    credentials.disconnect(user)
+    (outcome,) = _imported(exchange, _line(exchange, "f@example.com", "two", role="master"))
+    assert "is a follower's and stays one" in outcome.message
+    User.objects.update(is_active=False)
+    (outcome,) = _imported(exchange, _line(exchange, "f@example.com", "two"))
+    assert outcome.message == "This user is disabled; enable them first."
+    assert not Credential.objects.filter(status="active").exists()
+
+
+def test_a_file_may_begin_with_a_mark_and_hold_blank_and_endless_lines(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.jsonl"
+    operator = b'{"email": "op%d@example.com", "role": "operator"}'
+    lines = [b"\xef\xbb\xbf" + operator % 1, b"", b"  \t", b"x" * 3_000_000, b'{"email": "\xff', operator % 2 + b"\r"]
+    file.write_bytes(b"\n".join(lines))
+    out = io.StringIO()
+    with pytest.raises(CommandError, match="2 refused"):
+        call_command("import_accounts", str(file), stdout=out)
+    assert out.getvalue().splitlines() == [
+        "line 1: op1@example.com: accepted: Operator.",
+        "line 4: -: refused: The line is too long to be an account.",
+        "line 5: -: refused: This line is not text in UTF-8.",
+        "line 6: op2@example.com: accepted: Operator.",
+    ]
+
+
+def test_no_token_is_made_for_a_disabled_user() -> None:
+    user = people.create("f@example.com")
+    User.objects.update(is_active=False)
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"f@example.com is disabled") as refused:
+        call_command("create_api_token", "f@example.com", stdout=out)
+    assert (refused.value.returncode, out.getvalue(), AuthToken.objects.filter(user=user).count()) == (1, "", 0)

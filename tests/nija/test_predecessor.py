@@ -88,6 +88,11 @@ def test_the_platform_key_is_the_masters(tmp_path: Path) -> None:
         assert isinstance(refused, Refused)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "anna.json").write_text(json.dumps(_user()), encoding="utf-8-sig")
+    assert isinstance(_found(tmp_path)["anna.json"], Entry)
+
+
 def test_a_missing_directory_holds_nobody(tmp_path: Path) -> None:
     assert _found(tmp_path / "none", variables={}) == {}
 

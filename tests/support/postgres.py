@@ -62,12 +62,19 @@ def provided(say: Callable[[str], None]) -> Iterator[str]:
         say("database: TEST_DATABASE_URL")
         yield given
         return
+    with own_cluster(say) as cluster:
+        yield cluster.url
+
+
+@contextmanager
+def own_cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
+    """A new cluster that nobody else uses, so that it may be stopped and started; gone after the block."""
     base = Path(tempfile.mkdtemp(prefix="nija-postgres-"))
     try:
         binaries = _binaries(base)
         say(f"database: PostgreSQL of {binaries}")
-        with _running(base, binaries) as url:
-            yield url
+        with _running(base, binaries) as cluster:
+            yield cluster
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
@@ -127,8 +134,60 @@ def _account() -> _Account:
     raise NoPostgres("PostgreSQL does not run as root, and there is no user nobody to run it as.")
 
 
+class Cluster:
+    """A server on data of its own. `stop()` and `start()` keep data and port, as after a restart of the machine."""
+
+    def __init__(self, base: Path, binaries: Path, *, account: _Account, password: str) -> None:
+        self._binaries, self._account = binaries, account
+        self.home, self.log, self.port = base / "home", base / "postgres.log", free_port()
+        self.url = f"postgres://{USER}:{password}@127.0.0.1:{self.port}/{USER}"
+        # Ends the server even when this process is killed.
+        self._guard = subprocess.Popen([sys.executable, "-I", "-S", watcher.__file__], stdin=subprocess.PIPE, cwd="/")
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        with self.log.open("ab") as output:
+            self._server = subprocess.Popen(
+                [str(self._binaries / "postgres"), "-D", str(self.home / "data"), "-p", str(self.port), *settings],
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+                start_new_session=True,
+                **self._account.options,  # type: ignore[call-overload]
+            )
+        self._tell_guard("+", self._server.pid)
+        _wait(self.url, self._server, self.log)
+
+    def stop(self) -> None:
+        """PostgreSQL's fast shutdown (SIGINT): it ends every connection and does not wait for clients."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        watcher.send({server.pid}, signal.SIGINT)
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            watcher.send({server.pid}, signal.SIGKILL)
+            server.wait()
+        self._tell_guard("-", server.pid)
+
+    def close(self) -> None:
+        self.stop()
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        self._guard.wait()
+
+    def _tell_guard(self, sign: str, pid: int) -> None:
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{sign}{pid}\n".encode())
+        self._guard.stdin.flush()
+
+
 @contextmanager
-def _running(base: Path, binaries: Path) -> Iterator[str]:
+def _running(base: Path, binaries: Path) -> Iterator[Cluster]:
     account, password = _account(), secrets.token_hex(16)
     base.chmod(0o755)
     home = base / "home"
@@ -139,41 +198,16 @@ def _running(base: Path, binaries: Path) -> Iterator[str]:
     if account.options:
         os.chown(home, account.uid, account.gid)
         os.chown(password_file, account.uid, account.gid)
-    log = base / "postgres.log"
     _initialise(binaries, home, password_file, account)
     password_file.unlink()
-    port = free_port()
-    settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [str(binaries / "postgres"), "-D", str(home / "data"), "-p", str(port), *settings],
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-            start_new_session=True,
-            **account.options,  # type: ignore[call-overload]
-        )
-    # Ends the server even when this process is killed.
-    guard = subprocess.Popen([sys.executable, "-I", "-S", watcher.__file__], stdin=subprocess.PIPE, cwd="/")
-    assert guard.stdin is not None
-    guard.stdin.write(f"+{server.pid}\n".encode())
-    guard.stdin.flush()
+    cluster = Cluster(base, binaries, account=account, password=password)
     try:
-        url = f"postgres://{USER}:{password}@127.0.0.1:{port}/{USER}"
-        _create_database(url, server, log)
-        yield url
+        cluster.start()
+        with psycopg.connect(_maintenance(cluster.url), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {USER}")
+        yield cluster
     finally:
-        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
-        watcher.send({server.pid}, signal.SIGINT)
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            watcher.send({server.pid}, signal.SIGKILL)
-            server.wait()
-        guard.stdin.write(f"-{server.pid}\n".encode())
-        guard.stdin.close()
-        guard.wait()
+        cluster.close()
 
 
 def _initialise(binaries: Path, home: Path, password_file: Path, account: _Account) -> None:
@@ -192,15 +226,18 @@ def _initialise(binaries: Path, home: Path, password_file: Path, account: _Accou
         raise NoPostgres(f"initdb of {binaries} failed: {done.stderr.strip().splitlines()[-1:]}")
 
 
-def _create_database(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            with psycopg.connect(url.rsplit("/", 1)[0] + "/postgres", autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {USER}")
-                return
+            psycopg.connect(_maintenance(url), autocommit=True).close()
+            return
         except psycopg.OperationalError as error:
             if server.poll() is not None or time.monotonic() > end:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
                 raise NoPostgres(f"PostgreSQL did not start: {last or error}") from error
             time.sleep(0.05)
+
+
+def _maintenance(url: str) -> str:
+    return url.rsplit("/", 1)[0] + "/postgres"

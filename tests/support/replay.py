@@ -4,56 +4,81 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.world import World
+from tests.support.world import Trader, World
 from trading.domain import order_state
-from trading.models import Order, OrderOrigin, Position
-from trading.services import balances, cycles, levels, market
+from trading.models import Account, Order, OrderOrigin, Position
+from trading.services import balances, cycles, levels, market, outside
 
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[3] / "shared" / "market-data"
 
-CANDLE_S = 300
 #: The strategy decides nothing before 100.
 WARM_UP_CANDLES = 120
+#: Kraken's files leave out candles without a trade, which the exchange shows flat.
+ABSENT_MAX = 0.03
 
-#: A candle is five minutes of market time and half a minute of wall time. Nothing of the engine reads the two together:
-#: levels and holding times follow the candles, while half a minute lets a key's rate budget recover (10 points) and keeps
-#: the knowledge of the exchange's clock (60 s) usable from one candle to the next.
-CANDLE_WALL_S = 30.0
-CLOCK_EVERY_CANDLES = 2
-#: Between trades balances are read every 150 s, well within the 300 s for which the master may be sized from them; a
+#: A candle is minutes of market time and seconds of wall time. Nothing of the engine reads the two together: levels and
+#: holding times follow the candles. Ten seconds are the longest pause between two cycles of a master above $100.
+CANDLE_WALL_S = 10.0
+#: After a trade a key's rate budget recovers for so long (10 points).
+TRADE_WALL_S = 30.0
+#: What is known of the exchange's clock is good for 60 s.
+CLOCK_AFTER_S = 45.0
+#: The master may be sized from a balance up to 300 s old, which the look at what he traded outside NIJA reads; a
 #: follower's copy asks for a fresh one itself.
-BALANCES_EVERY_CANDLES = 5
+BALANCE_AFTER_S = 200.0
+#: A candle without an order leaves the workers nothing to do; whether that is so is looked up now and then.
+LOOK_EVERY_CANDLES = 50
+#: The exchange remembers 20,000 requests, a candle makes about a dozen.
+LOG_EVERY_CANDLES = 1000
 
 
-def candle_files(into: Path, *, names: Sequence[str], starts_at: int, candles: int) -> tuple[Path, ...]:
+def candle_files(
+    into: Path, *, names: Sequence[str], starts_at: int, candles: int, interval_s: int = 300
+) -> tuple[Path, ...]:
     """`candles` consecutive real candles from `starts_at` (unix seconds) on and the warm-up before them, by file.
 
     They come from the market data beside the checkout, or from NIJA_MARKET_DATA. Without it: skipped, in CI failed.
     """
+    files = market_data(names)
+    until = starts_at + candles * interval_s
+    return tuple(
+        _window(file, into, from_=starts_at - WARM_UP_CANDLES * interval_s, until=until, interval_s=interval_s)
+        for file in files
+    )
+
+
+def market_data(names: Sequence[str]) -> tuple[Path, ...]:
     folder = Path(os.environ.get("NIJA_MARKET_DATA") or BESIDE_THE_CHECKOUT)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing and "CI" in os.environ:
         pytest.fail(f"the market data must be there in CI, and {', '.join(missing)} is not in {folder}")
     if missing:
         pytest.skip(f"no {', '.join(missing)} in {folder}")
-    return tuple(_window(folder / name, into, starts_at=starts_at, candles=candles) for name in names)
+    return tuple(folder / name for name in names)
 
 
-def _window(file: Path, into: Path, *, starts_at: int, candles: int) -> Path:
-    """A copy of the rows that matter: OHLC then answers with fewer than 720 of them, in half the time."""
-    from_, until = starts_at - WARM_UP_CANDLES * CANDLE_S, starts_at + candles * CANDLE_S
+def _window(file: Path, into: Path, *, from_: int, until: int, interval_s: int) -> Path:
+    """A copy of the rows that matter, so that no test waits for a whole file to be read."""
     with gzip.open(file, "rt") as lines:
         rows = {int(line.partition(",")[0]): line for line in lines}
-    replayed = [time for time in rows if starts_at <= time < until]
-    assert replayed == list(range(starts_at, until, CANDLE_S)), f"{file.name}: not {candles} consecutive candles"
+    wanted = range(from_, until, interval_s)
+    found = [rows[time] for time in wanted if time in rows]
+    # The first and the last row say where a replay of this file may begin and must end.
+    assert wanted[0] in rows, f"{file.name}: no candle at {wanted[0]}"
+    assert wanted[-1] in rows, f"{file.name}: no candle at {wanted[-1]}"
+    assert len(found) >= (1 - ABSENT_MAX) * len(wanted), f"{file.name}: {len(found)} of {len(wanted)} candles"
     copy = into / file.name.removesuffix(".gz")
-    copy.write_text("".join(line for time, line in rows.items() if from_ <= time < until))
+    copy.write_text("".join(found))
     return copy
 
 
@@ -69,14 +94,49 @@ class TripByHand:
 
 
 @dataclass
+class CallLog:
+    """Every request as the exchange received it, read in portions: nonces rise key by key, and none was refused."""
+
+    world: World
+    calls: int = 0
+    keys: set[str] = field(default_factory=set)
+    _last_row: Any = None
+    _nonces: dict[str, int] = field(default_factory=dict)
+
+    def read(self) -> None:
+        log = self.world.paper("GET", "/log?limit=20000")["log"]
+        known = next((n for n in range(len(log) - 1, -1, -1) if log[n] == self._last_row), None)
+        assert known is not None or self._last_row is None, "the exchange forgot requests that were not read"
+        fresh = log[0 if known is None else known + 1 :]
+        by_key: dict[str, list[int]] = defaultdict(list)
+        for row in fresh:
+            assert row["result"] == "ok", row
+            if row["api_key"]:
+                by_key[row["api_key"]].append(int(row["nonce"]))
+        for key, nonces in by_key.items():
+            assert all(earlier < later for earlier, later in pairwise([self._nonces.get(key, 0), *nonces])), key
+            self._nonces[key] = nonces[-1]
+        self.calls += len(fresh)
+        self.keys |= set(by_key)
+        self._last_row = log[-1]
+
+
+@dataclass
 class Replay:
     """One candle after the other. What a person does by hand waits until the strategy holds nothing of that pair."""
 
     world: World
-    master_id: int
+    master: Trader
     by_hand: Sequence[TripByHand] = ()
     candles: int = 0
+    settled: int = 0
+    log: CallLog = field(init=False)
     _opened: dict[TripByHand, int] = field(default_factory=dict)
+    _clock_read_at: datetime | None = None
+    _balance_read_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.log = CallLog(self.world)
 
     def run(self, candles: int) -> None:
         for _ in range(candles):
@@ -85,29 +145,45 @@ class Replay:
     def step(self) -> None:
         """One candle closes, and the engine does all that follows from it."""
         world = self.world
-        world.paper("POST", "/market/advance", candles=1)
-        world.move(CANDLE_WALL_S)
+        world.close_candle(after_s=CANDLE_WALL_S)
         self.candles += 1
-        if self.candles % CLOCK_EVERY_CANDLES == 0:
-            market.measure_venue_clock(clock=world.clock, sleep=world.move)
-        if self.candles % BALANCES_EVERY_CANDLES == 0:
-            balances.refresh_due(clock=world.clock)
+        self._keep_fresh()
         cycle = cycles.run_due_cycle(clock=world.clock)
         assert cycle is not None, "a cycle is due at every candle"
         assert not cycle.problem, cycle.problem
         levels.watch(clock=world.clock)
         self._trade_by_hand()
-        # A candle without an order leaves the workers nothing to do; whether that is so is looked up now and then.
-        looked = self.candles % BALANCES_EVERY_CANDLES == 0 and world.round() > 0
+        looked = self.candles % LOOK_EVERY_CANDLES == 0 and world.round() > 0
         if looked or Order.objects.filter(state__in=order_state.LIVE).exists():
-            world.settle()
-            balances.refresh_due(clock=world.clock)
+            self._settle()
+        if self.candles % LOG_EVERY_CANDLES == 0:
+            self.log.read()
 
     def sell_what_is_left(self) -> None:
         """The replay ends with a flat master, so that everything can be compared."""
-        for position in Position.objects.filter(account_id=self.master_id, is_open=True).select_related("instrument"):
+        for position in Position.objects.filter(account=self.master.account, is_open=True).select_related("instrument"):
             self.world.master_sells(position.instrument.symbol)
+        self._settle()
+
+    def _settle(self) -> None:
         self.world.settle()
+        balances.refresh_due(clock=self.world.clock)
+        self._balance_read_at = self.world.clock.now()
+        self.world.move(TRADE_WALL_S)
+        self.settled += 1
+
+    def _keep_fresh(self) -> None:
+        """What the timetable's tasks do beside the cycles, as often as a decision needs it."""
+        world = self.world
+        if self._older(self._clock_read_at, CLOCK_AFTER_S):
+            market.measure_venue_clock(clock=world.clock, sleep=world.move)
+            self._clock_read_at = world.clock.now()
+        if self._older(self._balance_read_at, BALANCE_AFTER_S):
+            outside.look(clock=world.clock)
+            self._balance_read_at = Account.objects.get(pk=self.master.account.pk).balances_as_of
+
+    def _older(self, at: datetime | None, age_s: float) -> bool:
+        return at is None or (self.world.clock.now() - at).total_seconds() > age_s
 
     def _trade_by_hand(self) -> None:
         for trip in self.by_hand:
@@ -120,7 +196,7 @@ class Replay:
                 self._opened[trip] = self.candles
 
     def _busy(self, symbol: str) -> bool:
-        mine = {"account_id": self.master_id, "instrument__symbol": symbol}
+        mine = {"account": self.master.account, "instrument__symbol": symbol}
         if Position.objects.filter(**mine, is_open=True).exists():
             return True
         return Order.objects.filter(**mine, origin=OrderOrigin.STRATEGY, state="ready").exists()

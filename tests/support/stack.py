@@ -6,13 +6,13 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from accounts.services import vault_keys
 from nija import processes
 from nija.data_directory import DataDirectory, free_port
-from nija.supervisor import Supervisor
+from nija.supervisor import Child, Supervisor
 
 READY_TIMEOUT_S = 120
 STOP_GRACE_S = 4
@@ -21,7 +21,8 @@ STOP_GRACE_S = 4
 class Stack:
     """`with Stack(...) as stack:` returns when every process answers. Uses nija.processes, so there is no second list.
 
-    The database must be migrated. `extra` adds or overrides environment variables of every process.
+    The database must be migrated. `extra` adds or overrides environment variables of every process;
+    `altered` may start a process in another way than `up` does.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Stack:
         data_dir: Path,
         with_web: bool = True,
         extra: Mapping[str, str] | None = None,
+        altered: Callable[[Child], Child] = lambda child: child,
     ) -> None:
         public, private = _vault_keys()
         self.data_dir = DataDirectory(data_dir).path
@@ -55,6 +57,7 @@ class Stack:
             environment=environment, private_key=private, data_dir=self.data_dir, port=self.port
         )
         self._with_web = with_web
+        self._altered = altered
         self._supervisor: Supervisor | None = None
 
     @property
@@ -64,7 +67,8 @@ class Stack:
     def __enter__(self) -> Stack:
         self._supervisor = Supervisor(log_dir=self.data_dir / "logs", say=_say)
         try:
-            self._supervisor.start(processes.application(self._system, with_web=self._with_web))
+            children = processes.application(self._system, with_web=self._with_web)
+            self._supervisor.start(self._altered(child) for child in children)
             self._supervisor.wait_ready(timeout_s=READY_TIMEOUT_S)
         except BaseException:
             self._supervisor.stop(grace_s=STOP_GRACE_S)
@@ -82,6 +86,10 @@ class Stack:
         assert pid is not None, f"{name} is not running"
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What a process of this name would be given, for a shell command beside the stack."""
+        return processes.environment_of(name, self._system)
 
     def wait_ready(self) -> None:
         assert self._supervisor is not None

@@ -23,6 +23,8 @@ BASE_DIR = Path(__file__).resolve().parents[2]
 #: pytest's status when no test was selected.
 NOTHING_COLLECTED = 5
 WORKERS = 2
+#: Of the caller's environment, these are not for the tests: importing nija named its settings, and they have their own.
+OURS = frozenset({"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"})
 
 
 class StepFailed(Exception):
@@ -88,9 +90,7 @@ def _production(directory: Path) -> dict[str, str]:
 
 def run_tests(arguments: Sequence[str]) -> None:
     """The money paths on SQLite, then everything on PostgreSQL, whose summary is what is printed last."""
-    # Importing nija named its settings; the tests have their own.
-    ours = {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
     environment[browser.VARIABLE] = browser.provide(say)
     # A worker that is done takes over from one that still has long tests before it.
     spread = ["-n", str(WORKERS), "--dist", "worksteal"]

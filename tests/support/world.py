@@ -24,12 +24,16 @@ from trading.services import (
     levels,
     market,
     master_orders,
+    outside,
     reconciliation,
     sending,
     signals,
 )
 
 ROUNDS_MAX = 40
+#: Warm connections to the control pages of every exchange that a test process starts.
+_control = requests.Session()
+_control.trust_env = False
 
 
 class StepClock:
@@ -73,7 +77,7 @@ class World:
         market.measure_venue_clock(clock=self.clock, sleep=self.move)
 
     def paper(self, method: str, path: str, **body: Any) -> Any:
-        answer = requests.request(method, f"{self.url}/paper{path}", json=body or None, timeout=20)
+        answer = _control.request(method, f"{self.url}/paper{path}", json=body or None, timeout=20)
         answer.raise_for_status()
         return answer.json()
 
@@ -81,6 +85,11 @@ class World:
         """Both clocks, ours and the exchange's."""
         self.clock.move(seconds)
         self.paper("POST", "/clock", mode="manual", now=self.clock.now().timestamp())
+
+    def close_candle(self, *, after_s: float) -> None:
+        """The next candle of a replay closes, so long after now by both clocks."""
+        self.clock.move(after_s)
+        self.paper("POST", "/market/advance", candles=1, now=self.clock.now().timestamp())
 
     def join(self, email: str, *, usd: str, role: str = "follower", **risk: Any) -> Trader:
         """Sign up, connect the key through the real check, read balance and fees."""
@@ -155,6 +164,7 @@ class World:
                 self._entries(),
                 reconciliation.resolve_due(clock=self.clock),
                 booking.book_due(clock=self.clock),
+                outside.look(clock=self.clock),
             )
         )
 

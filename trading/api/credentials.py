@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import selectors
+from accounts.api.serializers import KnownFieldsOnly
 from accounts.models import Credential, User
 from accounts.services import credentials
 from trading.services import intake
@@ -41,7 +42,7 @@ class CredentialsSerializer(serializers.Serializer[object]):
     check = VerdictSerializer(allow_null=True, help_text="The verdict on the key submitted last.")
 
 
-class SubmittedKeySerializer(serializers.Serializer[object]):
+class SubmittedKeySerializer(KnownFieldsOnly):
     api_key = serializers.CharField(max_length=200, write_only=True)
     api_secret = serializers.CharField(max_length=600, write_only=True)
 

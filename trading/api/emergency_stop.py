@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.serializers import KnownFieldsOnly
 from accounts.api.views import caller
 from accounts.models import RiskSettings, User
 from trading.api.lists import private
@@ -71,7 +72,9 @@ class StopSerializer(serializers.Serializer[object]):
     scope = serializers.ChoiceField(choices=SCOPES, required=False, help_text=SCOPE_HELP)
 
 
-class ScopeSerializer(serializers.Serializer[object]):
+class ScopeSerializer(KnownFieldsOnly):
+    """Stricter than a stop, which passes over fields it does not know: a misspelt scope must not resume everybody."""
+
     scope = serializers.ChoiceField(choices=SCOPES, required=False, help_text=SCOPE_HELP)
 
 

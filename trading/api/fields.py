@@ -13,13 +13,16 @@ from trading.domain.money import Money, Price, Quantity, Ratio, plain
 
 #: Quotients such as an average price are told to this many significant digits; sums and products are exact.
 QUOTIENT = Context(prec=18)
+#: A price times a quantity of Kraken's has fewer digits; what has more contains a quotient.
+EXACT_DIGITS_MAX = 30
 SYMBOL_LENGTH_MAX = 24
 YEARS = range(2000, 2200)
 
 
 def amount_text(value: Decimal) -> str:
-    """Without exponent, without trailing zeros, without a signed zero."""
-    return plain(value) if value else "0"
+    """Without exponent, without trailing zeros, without a signed zero, without the endless digits of a quotient."""
+    told = QUOTIENT.plus(value) if len(value.as_tuple().digits) > EXACT_DIGITS_MAX else value
+    return plain(told) if told else "0"
 
 
 def average(notional: Decimal, quantity: Decimal) -> Decimal | None:

@@ -15,7 +15,6 @@ from trading.api.fields import SymbolField
 from trading.api.lists import private
 from trading.api.orders import SIDES, OrderSerializer
 from trading.domain.instrument import Side
-from trading.domain.money import AmountError
 from trading.models import Order
 from trading.services import master_orders
 from trading.services.clock import SYSTEM
@@ -89,8 +88,6 @@ class MasterOrdersView(APIView):
             )
         except MasterOrderRefused as refusal:
             return _refused(refusal.code, refusal.sentence)
-        except AmountError as error:
-            return _refused("amount", f"This amount cannot be used: {error}.")
         stored = Order.objects.select_related("instrument").get(pk=order.pk)
         return private(Response(OrderSerializer(stored).data, status=status.HTTP_201_CREATED))
 

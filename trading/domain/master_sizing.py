@@ -11,6 +11,8 @@ from trading.domain.money import Money, Price, Quantity, Ratio
 
 ONE = Ratio(Decimal(1))
 TWICE = Ratio(Decimal(2))
+#: Positions that the master's strategy may have open or being opened.
+POSITIONS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def size_entry(
         needed = max(smallest.at(ask), cheapest)
         return TooSmall(
             "below_minimum",
-            f"{quantity} is less than twice Kraken's minimum, so that it might not be sellable again; "
+            f"{quantity} {_base(rules)} is less than twice Kraken's minimum, so that it might not be sellable again; "
             f"at least {_dollars(needed)} are needed.",
         )
     cost = quantity.at(max(limit_price, ask)) * (ONE + fee)
@@ -82,12 +84,14 @@ def size_exit(
     """
     whole = rules.round_quantity(managed)
     if not _sellable(rules, whole, bid):
-        return PartTooSmall("dust", f"the {managed} that is managed is less than Kraken sells.")
+        if not managed:
+            return PartTooSmall("dust", "nothing is held, so there is nothing to sell.")
+        return PartTooSmall("dust", f"the {managed} {_base(rules)} held is less than Kraken sells.")
     part = rules.floor_fraction(Fraction(managed.value) * fraction)
     if not _sellable(rules, managed - part, bid):
         return whole
     if not _sellable(rules, part, bid):
-        return PartTooSmall("part_too_small", f"{part} is less than Kraken sells; sell a larger share.")
+        return PartTooSmall("part_too_small", f"{part} {_base(rules)} is less than Kraken sells; sell a larger share.")
     return part
 
 
@@ -95,6 +99,11 @@ def _sellable(rules: Instrument, quantity: Quantity, bid: Price | None) -> bool:
     if bid is None:
         return quantity >= rules.quantity_min and bool(quantity)
     return bool(quantity) and rules.sellable(quantity, bid)
+
+
+def _base(rules: Instrument) -> str:
+    """The base asset as people write it."""
+    return rules.symbol.partition("-")[0]
 
 
 def _dollars(amount: Money) -> str:

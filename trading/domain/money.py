@@ -17,6 +17,8 @@ CONTEXT = Context(prec=50, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 #: Larger amounts are refused at the edges: no Kraken balance, order or price comes near it.
 ABSURD = Decimal(10) ** 15
+#: The last decimal place of an amount; no quotient of ours has more, and writing out 1e-999999999 would fill the memory.
+PLACES_MAX = 200
 
 
 class AmountError(ValueError):
@@ -36,8 +38,11 @@ def parse_decimal(value: str | int | Decimal) -> Decimal:
         raise AmountError(f"{value!r} is not a number") from None
     if not number.is_finite():
         raise AmountError(f"{value!r} is not a finite number")
-    if abs(number) >= ABSURD:
+    if number.copy_abs() >= ABSURD:
         raise AmountError(f"{value!r} is larger than any amount this system handles")
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -PLACES_MAX:
+        raise AmountError(f"{str(value)[:40]!r} has more decimal places than any amount this system handles")
     return number
 
 

@@ -64,6 +64,9 @@ TRANSITIONS: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (S.UNKNOWN, E.ACKNOWLEDGED): S.ACKED,  # the answer arrived after the lease had passed to a successor
     (S.UNKNOWN, E.PROVEN_ABSENT): S.NOT_PLACED,
     (S.UNKNOWN, E.GIVEN_UP): S.MANUAL,
+    # A person decides, and a read at Kraken proves it.
+    (S.MANUAL, E.FOUND): S.ACKED,
+    (S.MANUAL, E.PROVEN_ABSENT): S.NOT_PLACED,
     **{(state, event): after for state in (S.ACKED, S.PARTIAL) for event, after in _AT_VENUE.items()},
 }
 

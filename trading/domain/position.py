@@ -42,6 +42,16 @@ def sold(state: PositionState, *, quantity: Quantity, notional: Money, fee: Mone
     )
 
 
+def managed_share(quantity: Quantity, *, managed: Quantity, bought_since: Quantity, taken_since: Quantity) -> Quantity:
+    """How much of a sale made outside NIJA was managed when it happened; the rest were the owner's own coins.
+
+    Told late, it cannot have sold what was `bought_since`; what left the position without a trade since then
+    (`taken_since`) was taken off for want of this very trade.
+    """
+    zero = Quantity.zero()
+    return max(zero, min(quantity - taken_since, managed - bought_since))
+
+
 def reduced(state: PositionState, *, managed_after: Quantity) -> PositionState:
     """Left without an order of ours: its cost goes with it, no profit is claimed for it."""
     if managed_after > state.managed or managed_after < Quantity.zero():

@@ -159,10 +159,11 @@ class PublicClient:
         _require(len(pairs) > 0, "at least one pair")
         return parse.tickers(self._get("Ticker", pair=",".join(pairs)))
 
-    def ohlc(self, pair: str, interval_min: int = 1) -> tuple[Candle, ...]:
-        """At most 720 candles, oldest first; the last is still forming."""
+    def ohlc(self, pair: str, interval_min: int = 1, *, since: int | None = None) -> tuple[Candle, ...]:
+        """At most 720 candles, oldest first; the last is still forming. `since` (unix seconds): only what starts later."""
         _require(interval_min in OHLC_INTERVALS_MIN, "an interval that Kraken keeps")
-        return parse.candles(self._get("OHLC", pair=pair, interval=str(interval_min)))
+        wanted = dict(_given(since=None if since is None else str(since)))
+        return parse.candles(self._get("OHLC", pair=pair, interval=str(interval_min), **wanted))
 
     def depth(self, pair: str, *, count: int = 25) -> Depth:
         return parse.depth(self._get("Depth", pair=pair, count=str(count)))

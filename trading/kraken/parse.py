@@ -43,6 +43,8 @@ Row = TypeVar("Row")
 DECIMALS_MAX = 18
 CANDLE_FIELDS = 8
 PERCENT_MAX = 100
+#: How Kraken writes that an order borrows nothing.
+NO_LEVERAGE = ("", "none", "0")
 
 
 def server_time(found: Mapping[str, Any]) -> datetime:
@@ -238,6 +240,8 @@ def _order(txid: str, row: Mapping[str, Any]) -> VenueOrder:
         opened_at=wire.instant(row.get("opentm"), "opentm"),
         closed_at=wire.optional_instant(row.get("closetm"), "closetm"),
         trade_ids=_trade_ids(row),
+        on_margin=wire.optional_text(descr, "leverage") not in NO_LEVERAGE,
+        in_quote="viqc" in wire.optional_text(row, "oflags").split(","),
     )
 
 

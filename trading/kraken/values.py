@@ -94,7 +94,8 @@ class CancelledOrder:
 class VenueOrder:
     """An order as Kraken keeps it.
 
-    `altname` is the pair (`XBTUSD`); `cost` and `fee` are in quote; `reason` may be empty.
+    `altname` is the pair (`XBTUSD`); `cost` and `fee` are in quote; `reason` may be empty. `on_margin`: opened or closed
+    with borrowed money. `in_quote`: `quantity` and `executed` are amounts of the quote asset (`viqc`).
     """
 
     txid: str
@@ -112,6 +113,8 @@ class VenueOrder:
     opened_at: datetime
     closed_at: datetime | None
     trade_ids: tuple[str, ...]
+    on_margin: bool = False
+    in_quote: bool = False
 
     @property
     def is_final(self) -> bool:

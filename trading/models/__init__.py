@@ -8,8 +8,8 @@ from trading.models.book import (
     Signal,
     SignalKind,
 )
-from trading.models.history import EquityPoint, Event, EventKind
-from trading.models.market import Instrument, MarketPrice
+from trading.models.history import EquityPoint, Event, EventKind, Inspection, InspectionKind, Pulse
+from trading.models.market import Candle, Instrument, MarketPrice
 from trading.models.master import Candidate, EntryPlan, Levels, Schedule, StrategyCycle
 from trading.models.order import Order, OrderKind, OrderOrigin
 
@@ -19,12 +19,15 @@ __all__ = [
     "AdjustmentKind",
     "AssetBalance",
     "Candidate",
+    "Candle",
     "Control",
     "EntryPlan",
     "EquityPoint",
     "Event",
     "EventKind",
     "Execution",
+    "Inspection",
+    "InspectionKind",
     "Instrument",
     "Lane",
     "Levels",
@@ -33,6 +36,7 @@ __all__ = [
     "OrderKind",
     "OrderOrigin",
     "Position",
+    "Pulse",
     "Role",
     "Schedule",
     "Signal",

@@ -36,6 +36,14 @@ class Account(models.Model):
     maker_fee = ExactDecimalField(null=True, blank=True, help_text="Ratio")
     fees_as_of = models.DateTimeField(null=True, blank=True)
 
+    # The master's: what it trades on Kraken outside NIJA is found in its trade history.
+    trades_known_until = models.DateTimeField(
+        null=True, blank=True, help_text="Every trade executed before this is accounted for; Kraken's time"
+    )
+    trades_read_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the last complete reading began; our clock"
+    )
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["venue", "iban"], name="one_account_per_kraken_account"),

@@ -73,6 +73,9 @@ class Signal(models.Model):
     master_equity = ExactDecimalField(null=True, blank=True, help_text="Entries: the master's copy equity just before")
     managed_before = ExactDecimalField(null=True, blank=True, help_text="Exits: phi = quantity / managed_before")
     reason = models.CharField(max_length=300, blank=True)
+    strategy = models.CharField(max_length=40, blank=True, help_text="Blank: no strategy asked for it")
+    strategy_version = models.CharField(max_length=20, blank=True)
+    parameters_hash = models.CharField(max_length=64, blank=True)
     executed_at = models.DateTimeField(help_text="The last execution it carries, Kraken's time")
     created_at = models.DateTimeField()
 

@@ -60,3 +60,24 @@ class MarketPrice(models.Model):
     @property
     def bid_price(self) -> Price:
         return Price(self.bid)
+
+
+class Candle(models.Model):
+    """A closed candle kept for the charts of what is or was held. Nothing is decided by these rows."""
+
+    instrument = models.ForeignKey(Instrument, on_delete=models.CASCADE, related_name="candles")
+    interval_min = models.PositiveSmallIntegerField()
+    starts_at = models.DateTimeField(help_text="Market time")
+    open = ExactDecimalField()
+    high = ExactDecimalField()
+    low = ExactDecimalField()
+    close = ExactDecimalField()
+    volume = ExactDecimalField(help_text="Base")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["instrument", "interval_min", "starts_at"], name="one_candle_per_interval")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instrument_id} {self.starts_at:%Y-%m-%d %H:%M}"

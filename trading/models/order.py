@@ -23,6 +23,7 @@ class OrderOrigin(models.TextChoices):
     STRATEGY = "strategy", "Strategy"
     MANUAL = "manual", "By hand"
     COPY = "copy", "Copy"
+    OUTSIDE = "outside", "Outside NIJA"
 
 
 class Order(models.Model):
@@ -41,6 +42,9 @@ class Order(models.Model):
     quantity = ExactDecimalField()
     limit_price = ExactDecimalField(null=True, blank=True, help_text="Null: a market order")
     reason = models.CharField(max_length=300, blank=True, help_text="Why this order exists")
+    strategy = models.CharField(max_length=40, blank=True, help_text="Blank: no strategy asked for it")
+    strategy_version = models.CharField(max_length=20, blank=True)
+    parameters_hash = models.CharField(max_length=64, blank=True)
 
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in OrderState])
     refusal = models.CharField(max_length=300, blank=True, help_text="Why it was refused, missed or not placed")
@@ -70,6 +74,9 @@ class Order(models.Model):
     unknown_at = models.DateTimeField(null=True, blank=True)
     lookups_empty = models.PositiveSmallIntegerField(default=0)
     looked_up_at = models.DateTimeField(null=True, blank=True)
+    absent_at = models.DateTimeField(
+        null=True, blank=True, help_text="Kraken's lists lacked it a second time when they had to have it"
+    )
     alerted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -84,7 +91,8 @@ class Order(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["account", "instrument"],
-                condition=models.Q(kind="exit", state__in=sorted(order_state.LIVE)),
+                # What the master sells on Kraken by hand is not ours to number or to delay.
+                condition=models.Q(kind="exit", state__in=sorted(order_state.LIVE)) & ~models.Q(origin="outside"),
                 name="one_live_exit_per_account_and_instrument",
             ),
             models.UniqueConstraint(

@@ -43,7 +43,9 @@ class Control:
             web.get("/paper/market", self._json(self.show_market)),
             web.post("/paper/clock", self._json(self.set_clock)),
             web.post("/paper/status", self._json(self.set_status)),
+            web.get("/paper/faults", self._json(self.list_faults)),
             web.post("/paper/faults", self._json(self.add_fault)),
+            web.delete(r"/paper/faults/{id:\d+}", self._json(self.remove_fault)),
             web.delete("/paper/faults", self._json(self.clear_faults)),
             web.post("/paper/limits", self._json(self.set_limits)),
             web.get("/paper/log", self._json(self.show_log)),
@@ -89,7 +91,7 @@ class Control:
 
     async def show_account(self, request: web.Request) -> Any:
         account = self._account(request)
-        holds = self._exchange.holds_of(account)
+        holds = self._exchange.holds_of(self._exchange.open_orders_of(account))
         keys = self._exchange.accounts.keys_of(account)
         return {
             "account": account.id,
@@ -161,10 +163,18 @@ class Control:
         return {"trades": self._exchange.match_resting(now=self._exchange.clock.now())}
 
     async def advance(self, request: web.Request) -> Any:
-        """Close so many candles, one by one; resting orders fill where a candle passed through their limit."""
-        count = (await _body(request)).get("candles", 1)
+        """Close so many candles, one by one; resting orders fill where a candle passed through their limit.
+
+        `now` sets the wall clock by hand before they close.
+        """
+        wish = await _body(request)
+        count, now = wish.get("candles", 1), wish.get("now")
         if not isinstance(count, int) or not 1 <= count <= 100_000:
             raise invalid_argument("candles")
+        if not isinstance(now, int | float | None):
+            raise invalid_argument("now")
+        if now is not None:
+            self._exchange.clock.set(float(now))
         trades = 0
         for _ in range(count):
             closed = self._exchange.market.advance()
@@ -185,7 +195,9 @@ class Control:
         self._exchange.save_market()
         return {"at": at}
 
-    async def show_market(self, _request: web.Request) -> Any:
+    async def show_market(self, request: web.Request) -> Any:
+        if "text/html" in request.headers.get("Accept", ""):
+            raise web.HTTPSeeOther("/paper/market/")
         now, market = self._exchange.clock.now(), self._exchange.market
         quotes = {pair.id: market.quote(pair, now=now) for pair in market.pairs}
         return {
@@ -215,7 +227,14 @@ class Control:
         return {"status": status}
 
     async def add_fault(self, request: web.Request) -> Any:
-        return asdict(self._gateway.faults.add(await _body(request)))
+        return self._gateway.faults.add(await _body(request)).as_json()
+
+    async def list_faults(self, _request: web.Request) -> Any:
+        return {"faults": [fault.as_json() for fault in self._gateway.faults.active]}
+
+    async def remove_fault(self, request: web.Request) -> Any:
+        self._gateway.faults.remove(int(request.match_info["id"]))
+        return {"faults": len(self._gateway.faults.active)}
 
     async def clear_faults(self, _request: web.Request) -> Any:
         self._gateway.faults.clear()

@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from trading.paper import matching, order_entry
 from trading.paper.accounts import Accounts
+from trading.paper.candle_rows import CandleRows
 from trading.paper.clock import WallClock
 from trading.paper.errors import KrakenError
 from trading.paper.limits import RateLimits
@@ -27,6 +28,7 @@ class Exchange:
     def __init__(self, market: Market, store: Store, *, fees: Fees, limits: RateLimits) -> None:
         loaded = store.load()
         self.market = market
+        self.candle_rows = CandleRows()
         self.clock = WallClock()
         self.fees = fees
         self.limits = limits
@@ -65,16 +67,16 @@ class Exchange:
         """Oldest first."""
         return self._trades_of.get(account.id, [])
 
-    def holds_of(self, account: Account) -> dict[str, Decimal]:
-        """What open orders reserve, by asset."""
+    def holds_of(self, orders: Iterable[Order]) -> dict[str, Decimal]:
+        """What these open orders reserve, by asset."""
         holds: dict[str, Decimal] = {}
-        for order in self._open_of.get(account.id, {}).values():
+        for order in orders:
             asset, amount = self._hold(order)
             holds[asset] = holds.get(asset, ZERO) + amount
         return holds
 
     def available(self, account: Account, asset: str) -> Decimal:
-        return account.balances.get(asset, ZERO) - self.holds_of(account).get(asset, ZERO)
+        return account.balances.get(asset, ZERO) - self.holds_of(self.open_orders_of(account)).get(asset, ZERO)
 
     def _hold(self, order: Order) -> tuple[str, Decimal]:
         pair = PAIRS[order.pair_id]
@@ -100,7 +102,7 @@ class Exchange:
             raise KrakenError("EOrder:Post only order")
         open_orders = self._open_of.get(account.id, {})
         same_pair = sum(1 for order in open_orders.values() if order.pair_id == request.pair.id)
-        self.limits.charge_order(account.id, request.pair.id, open_orders=same_pair, now=now)
+        self.limits.check_open_orders(same_pair)
         if request.cl_ord_id and any(order.cl_ord_id == request.cl_ord_id for order in open_orders.values()):
             raise KrakenError("EOrder:Duplicate order")
         fills = self._taker_fills(request, quote) if crosses else []
@@ -159,6 +161,7 @@ class Exchange:
             opened_at=now,
             cl_ord_id=request.cl_ord_id,
             userref=request.userref,
+            expires_at=request.expires_at,
         )
         self.orders[order.txid] = order
         self._index(order)
@@ -187,6 +190,7 @@ class Exchange:
             volume=fill.volume,
             maker=fill.maker,
             trade_id=self._last_trade_id,
+            market_time=self.market.market_time(now),
         )
         buying = order.side == "buy"
         self.accounts.change(account, pair.base, fill.volume if buying else -fill.volume)
@@ -226,13 +230,26 @@ class Exchange:
             self._store.put_order(order)
         return len(still_open)
 
+    def resting(self, pair: Pair) -> list[Order]:
+        """Everybody's open orders of a pair, newest first."""
+        every = (order for orders in self._open_of.values() for order in orders.values())
+        return sorted((o for o in every if o.pair_id == pair.id), key=lambda o: o.opened_at, reverse=True)
+
     @property
     def has_open_orders(self) -> bool:
         return any(self._open_of.values())
 
+    def expire_due(self, *, now: float) -> None:
+        """End the orders whose time (GTD) is over."""
+        for account_orders in list(self._open_of.values()):
+            for order in [o for o in account_orders.values() if o.expires_at is not None and o.expires_at <= now]:
+                self._close(order, "expired", reason=None, now=order.expires_at or now)
+                self._store.put_order(order)
+
     def match_resting(self, *, now: float, closed: dict[str, Candle] | None = None) -> int:
         """Fill what the market has reached, by its quote or by a candle that just closed; returns the trades made."""
         made = 0
+        self.expire_due(now=now)
         for account_orders in list(self._open_of.values()):
             for order in list(account_orders.values()):
                 made += self._match_one(order, candle=(closed or {}).get(order.pair_id), now=now)

@@ -21,6 +21,7 @@ from trading.paper.store import Store
 
 LOG_ROWS_MAX = 20_000
 _GATEWAY_PAGE = "<!DOCTYPE html><html><head><title>api.kraken.com | {0}</title></head><body>Error {0}</body></html>"
+_BROKEN_JSON = '{"error":[],"result":{"txid":["O'
 _WATCH_S = 0.05
 
 
@@ -106,10 +107,11 @@ class Gateway:
             key = self._authenticated(request, body, params)
             if fault is not None and fault.error and not fault.after:
                 raise KrakenError(fault.error)
-            result = self._dispatch(row.endpoint, key, params)
-            answer, row.result = _answer(result), "ok"
+            lag_s = self.faults.lag_s(endpoint=row.endpoint, api_key=row.api_key, cl_ord_id=row.cl_ord_id)
+            result = self._dispatch(row.endpoint, key, params, lag_s=lag_s)
+            answer, row.result = _answer(result), f"ok, {lag_s:g} s late" if lag_s else "ok"
         except KrakenError as error:
-            if error.code == "EAPI:Invalid nonce":
+            if error.code == "EAPI:Invalid nonce" and row.api_key in self.exchange.accounts.keys:
                 self.exchange.accounts.use_of(row.api_key).invalid_nonces += 1
             answer, row.result = _answer(error=error.code), error.code
         await self._store.committed()
@@ -118,23 +120,31 @@ class Gateway:
     def _authenticated(self, request: web.Request, body: bytes, params: auth.Params) -> ApiKey:
         if request.match_info["method"] not in private.METHODS:
             raise KrakenError("EGeneral:Unknown method")
-        key = self.exchange.accounts.usable_key(request.headers.get("API-Key", ""))
-        nonce = params.get("nonce", "")
-        given = request.headers.get("API-Sign", "")
-        auth.check_signature(key, request.path, nonce=nonce, body=body, given=given)
-        auth.consume_nonce(key, nonce)
+        name, now = request.headers.get("API-Key", ""), self.exchange.clock.now()
+        self.exchange.limits.check_lockout(name, now=now)
+        try:
+            key = self.exchange.accounts.usable_key(name)
+            nonce = params.get("nonce", "")
+            given = request.headers.get("API-Sign", "")
+            auth.check_signature(key, request.path, nonce=nonce, body=body, given=given)
+            auth.consume_nonce(key, nonce)
+        except KrakenError:
+            self.exchange.limits.note_failure(name, now=now)
+            raise
+        self.exchange.limits.note_success(name)
         self.exchange.accounts.save_nonce(key)
         return key
 
-    def _dispatch(self, method: str, key: ApiKey, params: auth.Params) -> Any:
+    def _dispatch(self, method: str, key: ApiKey, params: auth.Params, *, lag_s: float) -> Any:
         now = self.exchange.clock.now()
         endpoint = private.METHODS[method]
         self.exchange.limits.charge_call(key.key, method, now=now)
         auth.check_permission(key, endpoint.any_of)
         if self.exchange.market.moves_by_itself and self.exchange.has_open_orders:
             self.exchange.match_resting(now=now)
+        self.exchange.expire_due(now=now)
         account = self.exchange.accounts.by_id[key.account_id]
-        return endpoint.handler(private.Call(self.exchange, account, key, params, now))
+        return endpoint.handler(private.Call(self.exchange, account, key, params, now, lag_s))
 
 
 class _InFlight:
@@ -172,6 +182,8 @@ def _misbehave(request: web.Request, fault: Fault) -> web.StreamResponse:
         return _answer(error=fault.error)
     if fault.kind.startswith("html"):
         return web.Response(text=_GATEWAY_PAGE.format("Checking your browser"), content_type="text/html")
+    if fault.kind.startswith("bad_json"):
+        return web.Response(text=_BROKEN_JSON, content_type="application/json")
     status = fault.http_status
     if status is not None:
         return web.Response(status=status, text=_GATEWAY_PAGE.format(status), content_type="text/html")

@@ -91,6 +91,8 @@ class Market(ABC):
 
     #: Prices change without being told to, so resting orders have to be looked at from time to time.
     moves_by_itself = False
+    #: What the market is called where it is chosen.
+    kind = ""
     base_interval_min = 1
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
@@ -113,6 +115,9 @@ class Market(ABC):
             raise KrakenError("EOrder:Tick size check failed")
         self._pins[pair.id] = Quote(bid, ask, ask)
 
+    def is_pinned(self, pair: Pair) -> bool:
+        return pair.id in self._pins
+
     def quote(self, pair: Pair, *, now: float) -> Quote:
         return self._pins.get(pair.id) or self._quote(pair, now)
 
@@ -130,10 +135,13 @@ class Market(ABC):
         market_now = self.market_time(now)
         known = self._days.get(pair.id)
         if known is None or known[0] != market_now // 60:
-            interval_min = max(15, self.base_interval_min)
+            # Minutes are put together because there are many of them; longer candles are few enough as they are.
+            interval_min = 15 if self.base_interval_min == 1 else self.base_interval_min
             # A day and one longer candle, whose beginning may be cut off: it starts before the day does.
             wanted = (_DAY_S // 60 + interval_min) // self.base_interval_min + 1
-            rows = aggregate(self._candles(pair, wanted, now), interval_min * 60)
+            rows = self._candles(pair, wanted, now)
+            if interval_min != self.base_interval_min:
+                rows = aggregate(rows, interval_min * 60)
             day = [candle for candle in rows if candle.time >= market_now - _DAY_S]
             today = [candle for candle in day if candle.time >= market_now - market_now % _DAY_S]
             known = (market_now // 60, DayRows(day, today or day[-1:]))
@@ -171,9 +179,12 @@ class Market(ABC):
 class PinnedMarket(Market):
     """Every pair stands still at its typical price, or where it was pinned; candles are flat."""
 
+    kind = "pinned"
+
     def __init__(self, pairs: Iterable[Pair], *, spread_bps: Decimal) -> None:
         super().__init__(pairs)
         self._spread_bps = spread_bps
+        self._flat: dict[str, tuple[tuple[int, int, Decimal], list[Candle]]] = {}
 
     def _quote(self, pair: Pair, _now: float, /) -> Quote:
         return quote_around(pair, pair.typical_price, self._spread_bps)
@@ -182,4 +193,9 @@ class PinnedMarket(Market):
         forming = int(now) - int(now) % 60
         price = self.quote(pair, now=now).last
         rows = min(rows, OHLC_ROWS_MAX * 5)
-        return [flat_candle(forming - 60 * back, price) for back in reversed(range(rows))]
+        shape = (forming, rows, price)
+        known = self._flat.get(pair.id)
+        if known is None or known[0] != shape:
+            known = (shape, [flat_candle(forming - 60 * back, price) for back in reversed(range(rows))])
+            self._flat[pair.id] = known
+        return known[1]

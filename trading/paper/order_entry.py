@@ -17,13 +17,14 @@ _LONG_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SHORT_UUID = re.compile(r"[0-9a-fA-F]{32}")
 _FREE_TEXT = re.compile(r"[\x21-\x7e]{1,18}")
 _DEADLINE_MIN_S, _DEADLINE_MAX_S = 2.0, 60.0
+_EXPIRY_MIN_S, _EXPIRY_MAX_S = 5.0, 31 * 86_400.0
 _FLAGS = frozenset({"post", "fcib", "fciq", "nompp"})
-_UNSUPPORTED = ("price2", "displayvol", "trigger", "close[ordertype]", "expiretm", "starttm", "reduce_only")
+_UNSUPPORTED = ("price2", "displayvol", "trigger", "close[ordertype]", "starttm", "reduce_only")
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A well-formed AddOrder. `limit_price` is None for market orders."""
+    """A well-formed AddOrder. `limit_price` is None for market orders; `expires_at` (unix seconds) is for GTD alone."""
 
     pair: Pair
     side: str
@@ -35,6 +36,7 @@ class OrderRequest:
     cl_ord_id: str | None
     userref: int | None
     validate: bool
+    expires_at: float | None = None
 
     def description(self) -> str:
         """`buy 1.25000000 XBTUSD @ limit 37500.0`"""
@@ -56,7 +58,7 @@ def read(params: Mapping[str, str], *, pair: Pair, now: float) -> OrderRequest:
     ordertype = _one_of(params, "ordertype", ("market", "limit"))
     side = _one_of(params, "type", ("buy", "sell"))
     volume = _amount(params, "volume")
-    timeinforce = _one_of(params, "timeinforce", ("GTC", "IOC", "FOK"), default="GTC")
+    timeinforce = _one_of(params, "timeinforce", ("GTC", "IOC", "FOK", "GTD"), default="GTC")
     for name in _UNSUPPORTED:
         if params.get(name, "0") not in ("0", "", "false", "False"):
             raise invalid_argument(name)
@@ -81,6 +83,7 @@ def read(params: Mapping[str, str], *, pair: Pair, now: float) -> OrderRequest:
         cl_ord_id=cl_ord_id,
         userref=userref,
         validate=truthy(params, "validate"),
+        expires_at=_expiry(params, ordertype=ordertype, timeinforce=timeinforce, now=now),
     )
 
 
@@ -134,9 +137,24 @@ def _flags(params: Mapping[str, str], *, ordertype: str, timeinforce: str) -> tu
     flags = tuple(flag for flag in params.get("oflags", "").split(",") if flag)
     if not set(flags) <= _FLAGS or {"fcib", "fciq"} <= set(flags):
         raise invalid_argument("oflags")
-    if "post" in flags and (ordertype != "limit" or timeinforce != "GTC"):
+    if "post" in flags and (ordertype != "limit" or timeinforce not in ("GTC", "GTD")):
         raise invalid_argument("oflags")
     return flags
+
+
+def _expiry(params: Mapping[str, str], *, ordertype: str, timeinforce: str, now: float) -> float | None:
+    """`expiretm` of a GTD limit order: unix seconds, or `+n` seconds from now; at least five ahead."""
+    given = params.get("expiretm") or "0"
+    if timeinforce != "GTD":
+        if given != "0":
+            raise invalid_argument("expiretm")
+        return None
+    if ordertype != "limit" or not re.fullmatch(r"\+?\d{1,12}", given, re.ASCII):
+        raise invalid_argument("expiretm")
+    expires_at = now + float(given) if given.startswith("+") else float(given)
+    if not _EXPIRY_MIN_S <= expires_at - now <= _EXPIRY_MAX_S:
+        raise invalid_argument("expiretm")
+    return expires_at
 
 
 def _check_deadline(deadline: str | None, now: float) -> None:

@@ -18,16 +18,17 @@ from trading.paper.store import Store
 _PAGES = Path(__file__).parent / "pages"
 _USD_MAX = Decimal(10_000_000)
 _DEFAULT_USD = "84.57"
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-_ASSETS = {"paper.css": "text/css", "copy.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_SCRIPT = "text/javascript"
+_ASSETS = {"paper.css": "text/css", "copy.js": _SCRIPT, "market.js": _SCRIPT, "icon.svg": "image/svg+xml"}
 
 
 class Page:
@@ -48,7 +49,7 @@ class Page:
         raise web.HTTPSeeOther("/paper/")
 
     async def form(self, request: web.Request) -> web.Response:
-        return _html("form.html", _form_values(request.query.get("back", "")))
+        return html("form.html", _form_values(request.query.get("back", "")))
 
     async def create(self, request: web.Request) -> web.Response:
         fields = await request.post()
@@ -60,7 +61,7 @@ class Page:
             opened = self._control.open_account(label or "Paper account", {"ZUSD": amount}, permissions=rights)
         except (KrakenError, ValueError) as error:
             values = _form_values(back, label=label, usd=usd, withdraw=withdraw, problem=str(error))
-            return _html("form.html", values, status=400)
+            return html("form.html", values, status=400)
         await self._store.committed()
         warning = (
             "Its key may withdraw, so NIJA must refuse it."
@@ -75,13 +76,13 @@ class Page:
             "rights": warning,
             "back": _back_link(back),
         }
-        return _html("key.html", values)
+        return html("key.html", values)
 
     async def asset(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name not in _ASSETS:
             raise web.HTTPNotFound
-        return web.Response(text=(_PAGES / name).read_text(), content_type=_ASSETS[name], headers=_HEADERS)
+        return web.Response(text=(_PAGES / name).read_text(), content_type=_ASSETS[name], headers=HEADERS)
 
 
 def _usd(given: str) -> Decimal:
@@ -122,6 +123,6 @@ def _back_link(back: str) -> str:
     return f'<a href="{escape(back)}">Go back to NIJA</a>'
 
 
-def _html(name: str, values: dict[str, str], *, status: int = 200) -> web.Response:
+def html(name: str, values: dict[str, str], *, status: int = 200) -> web.Response:
     body = Template((_PAGES / name).read_text()).substitute(values)
-    return web.Response(text=body, status=status, content_type="text/html", headers=_HEADERS)
+    return web.Response(text=body, status=status, content_type="text/html", headers=HEADERS)

@@ -12,6 +12,7 @@ from trading.paper.auth import truthy
 from trading.paper.engine import Exchange
 from trading.paper.errors import KrakenError, invalid_argument
 from trading.paper.pairs import ASSETS, CONTEXT, ZERO, asset_named, floor_text, text, to_places
+from trading.paper.reads import Reads
 from trading.paper.records import Account, ApiKey, Order, Trade
 
 Params = Mapping[str, str]
@@ -22,28 +23,33 @@ _QUERY_ORDERS_MAX, _QUERY_TRADES_MAX = 50, 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated request; `now` is the exchange's wall clock, unix seconds."""
+    """One authenticated request; `now` is the exchange's wall clock, unix seconds, `lag_s` how late its reads are."""
 
     exchange: Exchange
     account: Account
     key: ApiKey
     params: Params
     now: float
+    lag_s: float = 0.0
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(self.exchange, self.account, now=self.now, lag_s=self.lag_s)
 
 
 def balance(call: Call) -> Any:
-    return {asset: floor_text(amount, ASSETS[asset].decimals) for asset, amount in call.account.balances.items()}
+    return {asset: floor_text(amount, ASSETS[asset].decimals) for asset, amount in call.reads.balances().items()}
 
 
 def balance_ex(call: Call) -> Any:
-    holds = call.exchange.holds_of(call.account)
+    holds = call.reads.holds()
     return {
         asset: {
             "balance": floor_text(amount, ASSETS[asset].decimals),
             # Rounded up where the balance is rounded down: their difference is never more than what is free.
             "hold_trade": f"{to_places(holds.get(asset, ZERO), ASSETS[asset].decimals, ROUND_CEILING):f}",
         }
-        for asset, amount in call.account.balances.items()
+        for asset, amount in call.reads.balances().items()
     }
 
 
@@ -109,6 +115,7 @@ def add_order(call: Call) -> Any:
     if not call.params.get("pair"):
         raise invalid_argument("pair")
     pair = call.exchange.market.book.named(call.params["pair"])
+    call.exchange.limits.charge_order(call.account.id, pair.id, now=call.now)
     request = order_entry.read(call.params, pair=pair, now=call.now)
     order = call.exchange.add_order(call.account, request, now=call.now)
     described: dict[str, Any] = {"descr": {"order": request.description()}}
@@ -137,7 +144,7 @@ def cancel_all(call: Call) -> Any:
 
 
 def open_orders(call: Call) -> Any:
-    chosen = _referenced(call.exchange.open_orders_of(call.account), call.params)
+    chosen = _referenced(call.reads.open_orders(), call.params)
     return {"open": _orders_json(call, sorted(chosen, key=lambda order: order.opened_at, reverse=True))}
 
 
@@ -153,7 +160,7 @@ def closed_orders(call: Call) -> Any:
         moments = {"open": (order.opened_at,), "close": (order.closed_at,)}
         return any(start < at <= end for at in moments.get(moment, (order.opened_at, order.closed_at)))
 
-    closed = [order for order in call.exchange.orders_of(call.account) if not order.is_open]
+    closed = [order for order in call.reads.orders() if not order.is_open]
     chosen = [order for order in _referenced(closed, call.params) if inside(order)]
     chosen.sort(key=lambda order: (order.opened_at if moment == "open" else order.closed_at) or 0.0)
     chosen.reverse()
@@ -163,9 +170,7 @@ def closed_orders(call: Call) -> Any:
 def query_orders(call: Call) -> Any:
     result = []
     for txid in _txids(call.params, _QUERY_ORDERS_MAX):
-        order = call.exchange.orders.get(txid)
-        if order is None or order.account_id != call.account.id:
-            raise KrakenError("EOrder:Invalid order")
+        order = call.reads.order(txid)
         needed = "query-open-trades" if order.is_open else "query-closed-trades"
         if needed not in call.key.permissions:
             raise KrakenError("EGeneral:Permission denied")
@@ -176,7 +181,7 @@ def query_orders(call: Call) -> Any:
 def trades_history(call: Call) -> Any:
     """Newest first, 50 a page; taker fills of one order are merged unless consolidate_taker is false."""
     start, end = _instant(call, "start", 0.0), _instant(call, "end", float("inf"))
-    trades: Sequence[Trade] = call.exchange.trades_of(call.account)
+    trades: Sequence[Trade] = call.reads.trades()
     if truthy(call.params, "consolidate_taker", default=True):
         trades = rendering.consolidated(trades)
     chosen = [trade for trade in reversed(trades) if start < trade.time <= end]
@@ -186,10 +191,7 @@ def trades_history(call: Call) -> Any:
 def query_trades(call: Call) -> Any:
     result = {}
     for txid in _txids(call.params, _QUERY_TRADES_MAX):
-        trade = call.exchange.trades.get(txid)
-        if trade is None or trade.account_id != call.account.id:
-            raise KrakenError("EOrder:Invalid order")
-        result[txid] = rendering.trade_json(trade)
+        result[txid] = rendering.trade_json(call.reads.trade(txid))
     return result
 
 

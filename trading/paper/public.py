@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -134,21 +135,8 @@ def ohlc(exchange: Exchange, params: Params) -> Any:
     interval_min = _integer(params, "interval", default=exchange.market.base_interval_min)
     since = _integer(params, "since", default=0)
     candles = exchange.market.candles(pair, interval_min=interval_min, now=exchange.clock.now())
-    places = pair.pair_decimals
-    rows = [
-        [
-            candle.time,
-            text(candle.open, places),
-            text(candle.high, places),
-            text(candle.low, places),
-            text(candle.close, places),
-            text(candle.vwap, places),
-            text(candle.volume, pair.lot_decimals),
-            candle.count,
-        ]
-        for candle in candles
-        if candle.time > since
-    ]
+    newer = bisect.bisect_right(candles, since, key=lambda candle: candle.time)
+    rows = [exchange.candle_rows.row(pair, candle) for candle in candles[newer:]]
     return {pair.id: rows, "last": candles[-2].time if len(candles) > 1 else 0}
 
 

@@ -66,7 +66,7 @@ class Account:
 
 @dataclass(slots=True)
 class Trade:
-    """One match. `cost` and `fee` in quote, `volume` in base."""
+    """One match. `cost` and `fee` in quote, `volume` in base; `market_time` is the market clock's, unix seconds."""
 
     txid: str
     order_txid: str
@@ -81,6 +81,7 @@ class Trade:
     volume: Decimal
     maker: bool
     trade_id: int
+    market_time: int = 0
 
 
 @dataclass(slots=True)
@@ -106,6 +107,7 @@ class Order:
     cost: Decimal = ZERO
     fee: Decimal = ZERO
     trades: list[str] = field(default_factory=list)
+    expires_at: float | None = None
 
     @property
     def remaining(self) -> Decimal:

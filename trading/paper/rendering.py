@@ -24,7 +24,7 @@ def order_json(order: Order, *, trades: Iterable[str] | None = None) -> dict[str
         "reason": order.reason,
         "opentm": order.opened_at,
         "starttm": 0,
-        "expiretm": 0,
+        "expiretm": order.expires_at or 0,
         "descr": {
             "pair": pair.altname,
             "type": order.side,

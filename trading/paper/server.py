@@ -22,7 +22,7 @@ from urllib.error import HTTPError
 
 from aiohttp import web
 
-from trading.paper import page, same_origin
+from trading.paper import market_page, page, same_origin
 from trading.paper.control import Control
 from trading.paper.engine import Exchange
 from trading.paper.gateway import Gateway
@@ -48,6 +48,8 @@ def build_app(exchange: Exchange, store: Store) -> web.Application:
     control = Control(gateway, store)
     app.add_routes(gateway.routes())
     app.add_routes(control.routes())
+    # Before the page's own files: the chart library is served among them.
+    app.add_routes(market_page.MarketPage(gateway).routes())
     app.add_routes(page.Page(control, store).routes())
     return app
 
@@ -66,7 +68,9 @@ async def serving(settings: PaperSettings, *, on_failure: Callable[[str], None])
     try:
         market = settings.build_market()
         store = Store(settings.state, on_failure=on_failure)
-    except (StateUnavailable, ValueError, OSError) as error:
+    except OSError as error:
+        raise CannotStart(f"{error.filename} cannot be read: {error.strerror}.") from error
+    except (StateUnavailable, ValueError) as error:
         raise CannotStart(str(error)) from error
     exchange = Exchange(market, store, fees=settings.fees, limits=settings.limits())
     runner = web.AppRunner(
@@ -125,7 +129,7 @@ def _settings_from(arguments: list[str] | None) -> PaperSettings:
     parser.add_argument("--state", type=Path, required=True, help="SQLite file, created when absent")
     parser.add_argument("--market", choices=MARKETS, required=True)
     parser.add_argument("--seed", type=int, default=7, help="of the demo market")
-    parser.add_argument("--candles", default="", help="OHLCVT files for replay, separated by commas")
+    parser.add_argument("--candles", default="", help="OHLCVT files or directories for replay, by commas")
     parser.add_argument("--interval", type=int, help="use only files of so many minutes")
     parser.add_argument("--warmup", type=int, default=720, help="candles already closed when a replay starts")
     parser.add_argument("--start", type=int, help="market time a replay starts at, unix seconds")

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from trading.paper.candle_files import candle_paths, read_candles
 from trading.paper.limits import TIERS, RateLimits
 from trading.paper.market import Market, PinnedMarket
 from trading.paper.matching import Fees
 from trading.paper.pairs import PAIRS
-from trading.paper.replay import ReplayMarket, read_candles
+from trading.paper.replay import ReplayMarket
 from trading.paper.synthetic import SyntheticMarket
 
 MARKETS = ("demo", "replay", "pinned")
@@ -20,7 +21,8 @@ RATE_TIERS = ("none", *TIERS)
 
 @dataclass(frozen=True, slots=True)
 class PaperSettings:
-    """`port` 0 takes a free one. `spread_bps` is the whole spread; fees are percent of the cost."""
+    """`port` 0 takes a free one. `candles` are files or directories of them. `spread_bps` is the whole spread; fees are
+    percent of the cost."""
 
     state: Path
     market: str = "pinned"
@@ -39,11 +41,11 @@ class PaperSettings:
         return RateLimits(TIERS.get(self.rate_tier), self.history_cost)
 
     def build_market(self) -> Market:
-        """Raises ValueError with a sentence when the candle files are of no use."""
+        """Raises ValueError with a sentence when the candle files are of no use, OSError when one cannot be read."""
         if self.market == "pinned":
             return PinnedMarket(PAIRS.values(), spread_bps=self.spread_bps)
         if self.market == "replay":
-            files = [read_candles(path) for path in self.candles]
+            files = [read_candles(path) for path in candle_paths(self.candles, interval_min=self.interval_min)]
             return ReplayMarket(
                 files,
                 interval_min=self.interval_min,

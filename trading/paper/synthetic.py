@@ -61,6 +61,7 @@ class SyntheticMarket(Market):
     """Six USD pairs. `started_at` is the unix second of the very first start; a restored state overrides it."""
 
     moves_by_itself = True
+    kind = "demo"
 
     def __init__(self, *, seed: int, started_at: int, spread_bps: Decimal) -> None:
         super().__init__(PAIRS[pair_id] for pair_id in SHAPES)

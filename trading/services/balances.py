@@ -20,14 +20,28 @@ from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import BALANCE_EX, PrivateClient
 from trading.kraken.errors import KrakenError
 from trading.kraken.values import Balances
-from trading.models import Account, Adjustment, AdjustmentKind, AssetBalance, Instrument, Order, Position, Role, Signal
-from trading.services import booking, lanes, private, signals
+from trading.models import (
+    Account,
+    Adjustment,
+    AdjustmentKind,
+    AssetBalance,
+    Instrument,
+    Order,
+    OrderOrigin,
+    Position,
+    Role,
+    Signal,
+)
+from trading.services import booking, lanes, private, signals, unexplained
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
+from trading.services.unexplained import base_names as base_names
 
 BATCH_MAX = 200
 #: Asked for again after this long; fresh means at most 30 s old.
 REFRESH_AFTER = timedelta(seconds=20)
+#: So old a balance is read even when bookings take what the key's budget regains.
+STARVED_AFTER = timedelta(seconds=40)
 #: After a failure wait this long before asking again in the background.
 RETRY_AFTER = timedelta(seconds=10)
 #: Kraken's reads may lag behind its executions by some seconds; a balance is compared with the books only after this.
@@ -47,7 +61,15 @@ def refresh_due(*, clock: Clock) -> int:
     keyed = Account.objects.filter(venue=settings.VENUE, user__credentials__status=Credential.Status.ACTIVE)
     due = keyed.filter(old).exclude(balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER)
     accounts = list(due.order_by(F("balances_tried_at").asc(nulls_first=True))[:BATCH_MAX])
-    return refresh(accounts, clock=clock, purpose=Purpose.REFRESH)
+    starved = [account for account in accounts if is_starved(account, now=now)]
+    others = [account for account in accounts if not is_starved(account, now=now)]
+    read = refresh(starved, clock=clock, purpose=Purpose.BOOKING) if starved else 0
+    return read + refresh(others, clock=clock, purpose=Purpose.REFRESH)
+
+
+def is_starved(account: Account, *, now: datetime) -> bool:
+    """Whether its balance has waited too long to go on giving way to bookings."""
+    return account.balances_as_of is not None and account.balances_as_of < now - STARVED_AFTER
 
 
 def refresh(accounts: Collection[Account], *, clock: Clock, purpose: Purpose) -> int:
@@ -84,9 +106,15 @@ def _store(account: Account, balances: Balances, *, as_of: datetime) -> None:
         AssetBalance(account=account, asset=asset, total=balance.total, hold=balance.hold, as_of=as_of)
         for asset, balance in balances.by_asset.items()
     ]
+    totals = {asset: balance.total for asset, balance in balances.by_asset.items()}
     with transaction.atomic(durable=True):
-        if Account.objects.filter(pk=account.pk, balances_as_of__gt=as_of).exists():
+        # Locked, so that of two reads stored at once the older one sees the newer, or is seen by it.
+        stored = Account.objects.select_for_update().get(pk=account.pk)
+        if stored.balances_as_of is not None and stored.balances_as_of > as_of:
             return
+        if stored.role == Role.MASTER:
+            before = dict(AssetBalance.objects.filter(account=account).values_list("asset", "total"))
+            unexplained.note(stored, totals, before=before, as_of=as_of)
         AssetBalance.objects.filter(account=account).exclude(asset__in=balances.by_asset).delete()
         AssetBalance.objects.bulk_create(
             rows,
@@ -98,16 +126,39 @@ def _store(account: Account, balances: Balances, *, as_of: datetime) -> None:
             balances_as_of=as_of, balances_tried_at=as_of, balances_error="", balances_failing_since=None
         )
         doorbell.changed([account.user_id])
-    _adjust_to(account, {asset: balance.total for asset, balance in balances.by_asset.items()}, as_of=as_of)
+    _adjust_to(account, totals, as_of=as_of)
 
 
-def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime) -> None:
-    """Where the account holds less than is managed, its owner sold by hand: USER_REDUCED (DESIGN section 3).
+def compare_again(account: Account) -> None:
+    """Compare the books with the newest stored balance, now that the master's trades are known."""
+    as_of = Account.objects.values_list("balances_as_of", flat=True).get(pk=account.pk)
+    if as_of is not None:
+        _adjust_to(account, _stored_totals(account), as_of=as_of)
 
-    Only when nothing of ours can be under way and the balance is surely younger than our last fill.
-    """
+
+def is_short(account: Account) -> bool:
+    """Whether the newest balance holds less of a coin than is managed."""
+    return bool(_short(account, _stored_totals(account)))
+
+
+def _stored_totals(account: Account) -> dict[str, Decimal]:
+    return dict(AssetBalance.objects.filter(account=account).values_list("asset", "total"))
+
+
+def _short(account: Account, totals: Mapping[str, Decimal]) -> list[Position]:
     positions = Position.objects.filter(account=account, is_open=True).select_related("instrument")
-    short = [p for p in positions if p.managed > _held(p.instrument, totals)]
+    return [p for p in positions if p.managed > _held(p.instrument, totals)]
+
+
+def _adjust_to(account: Account, totals: Mapping[str, Decimal], *, as_of: datetime) -> None:
+    """Where the account holds less than is managed, coins left it without an order of ours: USER_REDUCED.
+
+    Only when nothing of ours can be under way and the balance is surely younger than our last fill. The master's trades
+    outside NIJA are booked (`outside`); here counts what no trade explains once they were all read.
+    """
+    short = _short(account, totals)
+    if account.role == Role.MASTER and not unexplained.history_is_read(account.pk, lag=READ_LAG):
+        return
     for position in short:
         with transaction.atomic(durable=True):
             locked = booking.lock_position(account, position.instrument_id, now=as_of)
@@ -116,7 +167,7 @@ def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime)
                 account=account,
                 instrument_id=position.instrument_id,
                 state__in=order_state.OUTSTANDING | {OrderState.READY},
-            )
+            ).exclude(origin=OrderOrigin.OUTSIDE, state=OrderState.PARTIAL)
             if (last_fill is not None and as_of < last_fill + READ_LAG) or busy.exists():
                 continue
             held = _held(position.instrument, totals)
@@ -132,11 +183,6 @@ def _adjust_to(account: Account, totals: dict[str, Decimal], *, as_of: datetime)
 def _held(instrument: Instrument, totals: Mapping[str, Decimal]) -> Decimal:
     """The base asset with what of it earns Kraken's rewards by itself (`XBT.F`), which is traded through the base asset."""
     return sum((totals.get(name, Decimal(0)) for name in base_names(instrument)), Decimal(0))
-
-
-def base_names(instrument: Instrument) -> tuple[str, str]:
-    """The names under which BalanceEx tells an instrument's base asset: `XXBT` and, earning, `XBT.F`."""
-    return instrument.base_asset, f"{instrument.altname.removesuffix('USD')}.F"
 
 
 def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:

@@ -9,7 +9,7 @@ from django.conf import settings
 from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import CANCEL_ORDER, PrivateClient
 from trading.kraken.values import CancelledOrder
-from trading.models import Order, OrderKind
+from trading.models import Order, OrderKind, OrderOrigin
 from trading.services import booking, halts, lanes, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
@@ -22,6 +22,8 @@ def cancel_stopped_entries(*, clock: Clock) -> int:
     entries = Order.objects.filter(
         kind=OrderKind.ENTRY, state__in=(OrderState.ACKED, OrderState.PARTIAL), account__venue=settings.VENUE
     ).select_related("account")
+    # What the master left open on Kraken by hand is his own to cancel.
+    entries = entries.exclude(origin=OrderOrigin.OUTSIDE)
     if halts.control().stopped_at is None:
         entries = entries.filter(account__user__risk__stopped_at__isnull=False)
     resting = list(entries.order_by("pk")[:BATCH_MAX])

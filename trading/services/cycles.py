@@ -13,6 +13,7 @@ from django.conf import settings
 
 from trading import doorbell
 from trading.domain import order_state
+from trading.domain.master_sizing import POSITIONS_MAX
 from trading.domain.money import Money, Price, Quantity, Ratio, plain
 from trading.domain.rate_profile import RateProfile, rate_profile
 from trading.kraken.endpoints import PublicClient
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 SCHEDULE = "master-cycle"
 BALANCES_TASK = "trading.tasks.refresh_balances"
-POSITIONS_MAX = 8
+CLOCK_TASK = "trading.tasks.measure_venue_clock"
 #: A cycle that died holds the next one up for so long; longer than any cycle lasts.
 LEASE = timedelta(seconds=120)
 #: What passes by itself within seconds is looked at again soon, a few times in a row only.
@@ -53,7 +54,8 @@ PRICE_USABLE_FOR = timedelta(seconds=30)
 #: Candles older than so many intervals say nothing about now.
 STALE_AFTER_INTERVALS = 3
 KEPT_FOR = timedelta(days=7)
-PRUNED_MAX = 200
+#: Once in so many cycles as many and more are forgotten.
+PRUNED_EVERY, PRUNED_MAX = 50, 200
 PROBLEM_MAX = 300
 
 
@@ -89,8 +91,18 @@ class Situation:
     last_entry_at: datetime | None
     market_at: datetime
     prices: Mapping[int, MarketPrice]
+    #: Of every candle that was entered already: instrument and market time of its close.
+    entered: frozenset[tuple[int, datetime]]
     now: datetime
     profile: RateProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a cycle ended: the code of what stopped every entry, and when the next may follow if one waits for that."""
+
+    code: str = ""
+    next_entry_at: datetime | None = None
 
 
 def run_due_cycle(*, clock: Clock, client: PublicClient | None = None) -> StrategyCycle | None:
@@ -98,11 +110,12 @@ def run_due_cycle(*, clock: Clock, client: PublicClient | None = None) -> Strate
     account = master_orders.master_account()
     if account is None:
         return None
+    # Before the claim: a name that is not registered must not hold up the cycles of its successor.
+    strategy = registry.get(settings.MASTER_STRATEGY)
     now = clock.now()
     due_at = _claim(now)
     if due_at is None:
         return None
-    strategy = registry.get(settings.MASTER_STRATEGY)
     cycle = StrategyCycle.objects.create(
         due_at=due_at,
         started_at=now,
@@ -110,17 +123,18 @@ def run_due_cycle(*, clock: Clock, client: PublicClient | None = None) -> Strate
         version=strategy.version,
         parameters_hash=strategy.parameters_hash,
     )
-    code = ""
+    outcome = Outcome()
     try:
-        code = _run(cycle, account, strategy, clock=clock, client=client or market.public_client())
+        outcome = _run(cycle, account, strategy, clock=clock, client=client or market.public_client())
     except Exception as error:
         cycle.problem = f"The cycle failed: {type(error).__name__}. The log has the details."
         raise
     finally:
         cycle.finished_at = clock.now()
         cycle.save()
-        _schedule_next(cycle, lease_ends_at=now + LEASE, passing=code in PASSING)
-        _prune(strategy, now=now)
+        _schedule_next(cycle, outcome, lease_ends_at=now + LEASE)
+        if cycle.pk % PRUNED_EVERY == 0:
+            _prune(strategy, now=now)
         doorbell.changed([account.user_id])
     return cycle
 
@@ -134,40 +148,46 @@ def _claim(now: datetime) -> datetime | None:
     return row.due_at if taken == 1 else None
 
 
-def _schedule_next(cycle: StrategyCycle, *, lease_ends_at: datetime, passing: bool) -> None:
+def _schedule_next(cycle: StrategyCycle, outcome: Outcome, *, lease_ends_at: datetime) -> None:
+    """After the profile's pause; sooner when something passes by itself or a candidate only waits for the spacing."""
     profile = rate_profile(Money(cycle.equity) if cycle.equity is not None else None)
     pause = profile.monitoring
-    if passing:
+    if outcome.code in PASSING:
         latest = StrategyCycle.objects.filter(strategy=cycle.strategy).order_by("-due_at")[:SOON_MAX]
         if any(not each.problem for each in latest) or len(latest) < SOON_MAX:
             pause = min(SOON, pause)
     assert cycle.finished_at is not None
     due_at = max(cycle.started_at + pause, cycle.finished_at)
+    if outcome.next_entry_at is not None:
+        due_at = min(due_at, max(outcome.next_entry_at, cycle.finished_at))
     Schedule.objects.filter(name=SCHEDULE, due_at=lease_ends_at).update(due_at=due_at)
 
 
-def _run(cycle: StrategyCycle, account: Account, strategy: Strategy, *, clock: Clock, client: PublicClient) -> str:
-    """Judge, enter and record. Returns the code of what stopped every entry, empty when nothing did."""
+def _run(cycle: StrategyCycle, account: Account, strategy: Strategy, *, clock: Clock, client: PublicClient) -> Outcome:
+    """Judge, enter and record."""
     market.refresh_prices(clock=clock, client=client)
-    if market.clock_problem(now=clock.now()) is not None:
-        market.measure_venue_clock(clock=clock, client=client)
-    pairs = Instrument.objects.filter(venue=settings.VENUE, symbol__in=settings.MASTER_PAIRS)
+    pairs = Instrument.objects.filter(venue=settings.VENUE, symbol__in=settings.MASTER_PAIRS).select_related("price")
     instruments = sorted(pairs, key=lambda row: settings.MASTER_PAIRS.index(row.symbol))
     reads = candles.read(instruments, minutes=settings.MASTER_CANDLE_MINUTES, client=client)
     worth = equity.worth_of([account], now=clock.now())[account.pk]
     profile = rate_profile(worth.equity)
     cycle.profile, cycle.equity = profile.name, worth.equity.value if worth.equity else None
-    situation = _situation(account, instruments, reads, profile=profile, clock=clock)
+    situation = _situation(account, instruments, reads, worth=worth, clock=clock)
     judged = [_judge(row, reads[row.pk], strategy, account, situation) for row in instruments]
+    next_entry_at = None
     if worth.equity is not None:
-        _enter(judged, strategy, situation, equity_now=worth.equity, clock=clock)
+        next_entry_at = _enter(judged, strategy, situation, equity_now=worth.equity, clock=clock)
     _store(cycle, judged)
-    return _conclude(cycle, reads, situation)
+    return Outcome(_conclude(cycle, reads, situation), next_entry_at)
 
 
 def _conclude(cycle: StrategyCycle, reads: Mapping[int, candles.Read], situation: Situation) -> str:
-    if any(problem.code == "balance_unknown" for problem in situation.problems):
+    """Ring for what is missing and keep the cycle's problem. Returns its code, empty when there is none."""
+    missing = {problem.code for problem in situation.problems}
+    if "balance_unknown" in missing:
         doorbell.ring(BALANCES_TASK)
+    if "clock_unknown" in missing:
+        doorbell.ring(CLOCK_TASK)
     if not any(read.candles is not None for read in reads.values()):
         why = next((read.problem for read in reads.values()), "none of MASTER_PAIRS is known.")
         cycle.problem = f"The market could not be read: {why}"[:PROBLEM_MAX]
@@ -183,7 +203,7 @@ def _situation(
     instruments: Sequence[Instrument],
     reads: Mapping[int, candles.Read],
     *,
-    profile: RateProfile,
+    worth: equity.Worth,
     clock: Clock,
 ) -> Situation:
     now = clock.now()
@@ -195,15 +215,23 @@ def _situation(
     # A market replayed on this machine has a clock of its own; anywhere else market time is the exchange's time.
     replayed = settings.VENUE_IS_LOCAL and ends
     return Situation(
-        problems=master_orders.entry_problems(account, now=now),
+        problems=master_orders.entry_problems(account, now=now, worth=worth),
         open_ids=frozenset(row.instrument_id for row in positions if not _is_dust(row)),
         live_ids=frozenset(orders.filter(state__in=order_state.LIVE).values_list("instrument_id", flat=True)),
         last_entry_at=entries.values_list("created_at", flat=True).first(),
         market_at=datetime.fromtimestamp(max(ends), UTC) if replayed else market.kraken_now(clock),
-        prices=MarketPrice.objects.in_bulk([row.pk for row in instruments], field_name="instrument_id"),
+        prices={row.pk: row.price for row in instruments if hasattr(row, "price")},
+        entered=_entered(account, ends),
         now=now,
-        profile=profile,
+        profile=rate_profile(worth.equity),
     )
+
+
+def _entered(account: Account, ends: Sequence[int]) -> frozenset[tuple[int, datetime]]:
+    """Entries on candles that closed at one of `ends` (unix seconds)."""
+    closed_at = [datetime.fromtimestamp(end, UTC) for end in set(ends)]
+    plans = EntryPlan.objects.filter(order__account=account, market_at__in=closed_at)
+    return frozenset(plans.values_list("order__instrument_id", "market_at"))
 
 
 def _is_dust(position: Position) -> bool:
@@ -232,7 +260,7 @@ def _judge(
         else:
             for note in judgement.decision.vetoes:
                 judgement.veto(note.veto.value, note.sentence)
-    _engine_vetoes(judgement, account, situation, price=price)
+    _engine_vetoes(judgement, situation, price=price)
     return judgement
 
 
@@ -241,7 +269,7 @@ def _spread(price: MarketPrice | None) -> Ratio:
     return (Price(price.ask) - Price(price.bid)).per(Price(price.ask)) if price is not None else Ratio.zero()
 
 
-def _engine_vetoes(judgement: Judgement, account: Account, situation: Situation, *, price: MarketPrice | None) -> None:
+def _engine_vetoes(judgement: Judgement, situation: Situation, *, price: MarketPrice | None) -> None:
     instrument, candle_at = judgement.instrument, judgement.candle_at
     for problem in situation.problems:
         judgement.veto(problem.code, problem.sentence)
@@ -261,8 +289,7 @@ def _engine_vetoes(judgement: Judgement, account: Account, situation: Situation,
         interval = timedelta(minutes=settings.MASTER_CANDLE_MINUTES)
         if situation.market_at - closed_at > STALE_AFTER_INTERVALS * interval:
             judgement.veto("stale_candles", f"The newest closed candle ended at {closed_at:%Y-%m-%d %H:%M} UTC.")
-        entered = EntryPlan.objects.filter(order__account=account, order__instrument=instrument, market_at=closed_at)
-        if entered.exists():
+        if (instrument.pk, closed_at) in situation.entered:
             judgement.veto("same_candle", f"{instrument.symbol} was already entered on this candle.")
     if situation.last_entry_at is not None and (
         situation.now - situation.last_entry_at < situation.profile.entry_spacing
@@ -272,10 +299,14 @@ def _engine_vetoes(judgement: Judgement, account: Account, situation: Situation,
 
 def _enter(
     judged: Sequence[Judgement], strategy: Strategy, situation: Situation, *, equity_now: Money, clock: Clock
-) -> None:
-    """Enter the best candidate that nothing speaks against; when it is refused, the next best. The others wait."""
+) -> datetime | None:
+    """Enter the best candidate that nothing speaks against; when it is refused, the next best. The others wait.
+
+    Returns from when on one that waits for nothing else may be entered; None when none does.
+    """
     notional = equity_now * Ratio.from_percent(settings.MASTER_ENTRY_NOTIONAL_PERCENT)
     free = [each for each in judged if not each.vetoes and each.decision is not None]
+    last_entry_at = situation.last_entry_at
     entered = False
     for each in sorted(free, key=lambda one: (-one.score, one.instrument.symbol)):
         if entered:
@@ -289,7 +320,7 @@ def _enter(
                 instrument=each.instrument,
                 amount=notional,
                 origin=OrderOrigin.STRATEGY,
-                reason=f"{strategy.name}: score {plain(each.score)} of 100, target {_first_target(each.decision)}",
+                reason=f"{strategy.name}: score {plain(each.score)} of 100, {_prospect(each.decision)}",
                 clock=clock,
                 entry_plan=StrategyEntry(
                     strategy=strategy.name,
@@ -302,13 +333,17 @@ def _enter(
         except MasterOrderRefused as refusal:
             each.veto(refusal.code, refusal.sentence)
         else:
-            entered = True
+            entered, last_entry_at = True, each.order.created_at
+    spaced = any(each.vetoes and {veto["code"] for veto in each.vetoes} == {"spacing"} for each in judged)
+    return last_entry_at + situation.profile.entry_spacing if spaced and last_entry_at is not None else None
 
 
-def _first_target(decision: EntryDecision) -> str:
+def _prospect(decision: EntryDecision) -> str:
+    """What the entry may bring, as the edge gate reckoned it."""
     assert decision.plan is not None
-    target = decision.plan.targets[0]
-    return f"{target.distance.percent:.2f} % above"
+    if decision.edge is None:
+        return f"target {decision.plan.targets[0].distance.percent:.2f} % above"
+    return decision.edge.sentence.removeprefix("edge: ")
 
 
 def _store(cycle: StrategyCycle, judged: Sequence[Judgement]) -> None:
@@ -348,10 +383,12 @@ def _closed_at(candle_at: datetime) -> datetime:
 
 def _spacing_sentence(profile: RateProfile) -> str:
     spacing_s = int(profile.entry_spacing.total_seconds())
-    return f"Entries are at least {spacing_s} s apart ({profile.name}); this one waits for the next cycle."
+    return f"Entries are at least {spacing_s} s apart ({profile.name}); this one waits for its turn."
 
 
 def _prune(strategy: Strategy, *, now: datetime) -> None:
     """Forget cycles that nobody looks at any more; orders keep their own plan."""
     old = StrategyCycle.objects.filter(strategy=strategy.name, due_at__lt=now - KEPT_FOR).order_by("due_at")
-    StrategyCycle.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:PRUNED_MAX])).delete()
+    ids = list(old.values_list("pk", flat=True)[:PRUNED_MAX])
+    if ids:
+        StrategyCycle.objects.filter(pk__in=ids).delete()

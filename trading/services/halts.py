@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from accounts.models import RiskSettings
 from trading import doorbell
 from trading.domain import order_state
-from trading.models import Account, Control, Event, EventKind, Order, OrderKind, Position, Role
+from trading.models import Account, Control, Event, EventKind, Order, OrderKind, OrderOrigin, Position, Role
 from trading.services.clock import Clock
 
 CANCEL_TASK = "trading.tasks.cancel_entries"
@@ -56,10 +56,22 @@ def _read_shared() -> tuple[object, str] | None:
 
 def stop_platform(*, actor: str, reason: str, clock: Clock) -> StopReport:
     """No entry of any account enters SENDING after this has committed."""
+    _stop_platform(actor=actor, reason=reason, unless_stopped=False, clock=clock)
+    return _report(Account.objects.filter(venue=settings.VENUE))
+
+
+def stop_platform_once(*, actor: str, reason: str, clock: Clock) -> bool:
+    """The same by the engine itself; False when entries were stopped already, whose reason and author then stay."""
+    return _stop_platform(actor=actor, reason=reason, unless_stopped=True, clock=clock)
+
+
+def _stop_platform(*, actor: str, reason: str, unless_stopped: bool, clock: Clock) -> bool:
     now = clock.now()
     with transaction.atomic(durable=True):
         control()
         row = Control.objects.select_for_update().get(pk=Control.SINGLETON)
+        if unless_stopped and row.stopped_at is not None:
+            return False
         if row.stopped_at is None:
             row.stopped_at = now
         row.reason, row.changed_by, row.changed_at = reason[:200], actor, now
@@ -67,7 +79,7 @@ def stop_platform(*, actor: str, reason: str, clock: Clock) -> StopReport:
         Event.objects.create(at=now, kind=EventKind.STOPPED, actor=actor, message=f"Entries stopped: {reason}"[:500])
         doorbell.ring(CANCEL_TASK)
         doorbell.changed([])
-    return _report(Account.objects.filter(venue=settings.VENUE))
+    return True
 
 
 def resume_platform(*, actor: str, clock: Clock) -> None:
@@ -112,8 +124,8 @@ def resume_account(account: Account, *, actor: str, clock: Clock) -> None:
 def _report(accounts: QuerySet[Account]) -> StopReport:
     return StopReport(
         followers=accounts.filter(role=Role.FOLLOWER).count(),
-        already_sent=Order.objects.filter(
-            account__in=accounts, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING
-        ).count(),
+        already_sent=Order.objects.filter(account__in=accounts, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING)
+        .exclude(origin=OrderOrigin.OUTSIDE)
+        .count(),
         open_positions=Position.objects.filter(account__in=accounts, is_open=True).count(),
     )

@@ -82,7 +82,7 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Tr
     except KrakenError as error:
         _judge_failure(credential, error, now=clock.now())
         return
-    facts = _facts(info)
+    facts = facts_of(info)
     decision = key_policy.verdict(facts, now=now)
     if isinstance(decision, Refused):
         _refuse(credential, decision.sentence, now=clock.now())
@@ -116,7 +116,7 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
     credential = Credential.objects.select_related("user").get(pk=credential_id)
     now = clock.now()
     try:
-        facts = _facts(ask(credential_id))
+        facts = facts_of(ask(credential_id))
     except CredentialsRefused as error:
         reason = f"{error.sentence} Replace the key."
     except PermissionsUnknown:
@@ -181,7 +181,7 @@ def _ask(credential: Credential, transport: Transport, *, nonce: int) -> ApiKeyI
     return PrivateClient(transport, key).api_key_info(nonce=nonce)
 
 
-def _facts(info: ApiKeyInfo) -> KeyFacts:
+def facts_of(info: ApiKeyInfo) -> KeyFacts:
     return KeyFacts(
         permissions=info.permissions,
         nonce_window=info.nonce_window,
@@ -248,7 +248,13 @@ def _account_for(credential: Credential, iban: str, *, now: datetime) -> Account
         if credential.role == Role.MASTER and Account.objects.filter(venue=credential.venue, role=Role.MASTER).exists():
             raise _CannotTake("There is a master on this exchange already, and there is exactly one.")
         return Account.objects.create(
-            user_id=credential.user_id, role=credential.role, venue=credential.venue, iban=iban, created_at=now
+            user_id=credential.user_id,
+            role=credential.role,
+            venue=credential.venue,
+            iban=iban,
+            created_at=now,
+            # What the master traded before is his own.
+            trades_known_until=now if credential.role == Role.MASTER else None,
         )
     if mine.venue != credential.venue:
         raise _CannotTake(f"Your account belongs to {mine.venue}; this installation now talks to another exchange.")

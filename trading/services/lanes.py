@@ -20,6 +20,7 @@ from accounts.models import Credential
 from trading.domain.nonce import next_nonce
 from trading.domain.order_state import OrderState
 from trading.kraken import limits
+from trading.kraken.endpoints import TRADES_HISTORY
 from trading.kraken.errors import KrakenError, NotPlaced, RateLimited, RateScope
 from trading.models import Account, Lane, Order, OrderKind
 from trading.services.clock import Clock
@@ -50,7 +51,9 @@ _RESERVE = {
     Purpose.CANCEL: 0,
     Purpose.UNKNOWN: 0,
     Purpose.ENTRY: 0,
-    Purpose.BOOKING: 3,
+    # The look that proves an order absent costs this much at once, and bookings go on all the time. Kept only where an
+    # outcome is unknown.
+    Purpose.BOOKING: TRADES_HISTORY.cost,
     Purpose.REFRESH: 8,
 }
 
@@ -76,21 +79,25 @@ def active_keys(accounts: Iterable[Account]) -> dict[int, Credential]:
 
 
 def claim(
-    credential_ids: Collection[uuid.UUID], *, purpose: Purpose, cost: int, clock: Clock
+    credential_ids: Collection[uuid.UUID], *, purpose: Purpose, cost: int, clock: Clock, room: int = 0
 ) -> dict[uuid.UUID, Grant]:
     """Take every lane of these that is free and may be used for `purpose`, each with one nonce.
 
-    Call inside a transaction. Orders (`ENTRY`, `EXIT`) get fenced lanes only. A lane that is busy, blocked by Kraken or
-    short of rate budget is absent from the answer: come again.
+    `room` is what the calls that belong together cost, when this is the first of them. Call inside a transaction.
+    Orders (`ENTRY`, `EXIT`) get fenced lanes only. A lane that is busy, blocked by Kraken or short of rate budget is absent
+    from the answer: come again.
     """
     now = clock.now()
     lanes = Lane.objects.select_for_update(skip_locked=True).filter(credential_id__in=credential_ids).order_by("pk")
     exits_wait = _keys_with_ready_exits(credential_ids) if purpose > Purpose.EXIT else frozenset()
+    doubtful = _keys_with_unknown_orders(credential_ids) if purpose is Purpose.BOOKING else frozenset()
     owner = uuid.uuid4().hex
     granted: dict[uuid.UUID, Grant] = {}
     taken: list[Lane] = []
     for lane in lanes:
-        if lane.credential_id in exits_wait or not _usable(lane, purpose=purpose, cost=cost, now=now):
+        reserve = 0 if purpose is Purpose.BOOKING and lane.credential_id not in doubtful else _RESERVE[purpose]
+        points = max(cost, room) + (reserve if cost else 0)
+        if lane.credential_id in exits_wait or not _usable(lane, purpose=purpose, points=points, now=now):
             continue
         lane.needs_fence = lane.needs_fence or lane.leased_until is not None
         if lane.needs_fence and purpose in (Purpose.ENTRY, Purpose.EXIT):
@@ -141,14 +148,15 @@ def needing_fence(credential_ids: Collection[uuid.UUID], *, now: datetime) -> li
     ]
 
 
-def _usable(lane: Lane, *, purpose: Purpose, cost: int, now: datetime) -> bool:
+def _usable(lane: Lane, *, purpose: Purpose, points: int, now: datetime) -> bool:
+    """`points` must be left: what the calls cost and what is kept for more urgent ones. None: a free call."""
     if lane.leased_until is not None and lane.leased_until > now:
         return False
     if lane.locked_out_until is not None and lane.locked_out_until > now:
         return False
     if lane.blocked_until is not None and lane.blocked_until > now and purpose > Purpose.EXIT:
         return False
-    return limits.allows(_budget(lane, now), cost=cost, now=now, tier=TIER, reserve=_RESERVE[purpose])
+    return limits.allows(_budget(lane, now), cost=points, now=now, tier=TIER)
 
 
 def _take(lane: Lane, *, owner: str, cost: int, clock: Clock, now: datetime) -> Grant:
@@ -197,3 +205,8 @@ def _keys_with_ready_exits(credential_ids: Collection[uuid.UUID]) -> frozenset[u
         kind=OrderKind.EXIT, state=OrderState.READY, account__user__credentials__in=credential_ids
     )
     return frozenset(ready.values_list("account__user__credentials", flat=True))
+
+
+def _keys_with_unknown_orders(credential_ids: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
+    unknown = Order.objects.filter(state=OrderState.UNKNOWN, account__user__credentials__in=credential_ids)
+    return frozenset(unknown.values_list("account__user__credentials", flat=True))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +17,7 @@ from django.db.models import Q
 
 from trading import doorbell
 from trading.domain import order_state
-from trading.domain.money import CONTEXT, Price
+from trading.domain.money import Money, Price, Quantity
 from trading.models import (
     Account,
     Candidate,
@@ -27,13 +28,15 @@ from trading.models import (
     OrderKind,
     OrderOrigin,
     Position,
+    Role,
 )
 from trading.services import market, master_orders
 from trading.services.clock import Clock
-from trading.services.master_orders import MasterOrderRefused
+from trading.services.master_orders import AskedBy, MasterOrderRefused
 from trading.strategy import exits, registry
 from trading.strategy import plan as strategy_plan
 from trading.strategy.decisions import ExitDecision, OpenPosition, shown
+from trading.strategy.opening import opened_by_fills
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +45,6 @@ PRICE_USABLE_FOR = timedelta(seconds=30)
 #: An exit that Kraken refused is not repeated faster than this.
 REPEAT_AFTER = timedelta(seconds=30)
 WHOLE = Fraction(1)
-#: Finer than any tick: an average price and the stop below it need no more digits.
-AVERAGE_STEP = Decimal("1e-12")
 #: What is met at every look until it passes.
 _LEVEL_OF = {"dust": logging.DEBUG, "live_exit": logging.DEBUG, "orders_not_allowed": logging.DEBUG}
 
@@ -125,21 +126,21 @@ def watch(*, clock: Clock) -> list[Order]:
 
     Runs beside the cycles and needs none of them.
     """
-    account = master_orders.master_account()
-    if account is None:
-        return []
-    Levels.objects.filter(position__account=account, position__is_open=False).delete()
     now = clock.now()
-    market_at = _market_time(clock)
-    prices = MarketPrice.objects.in_bulk(field_name="instrument_id")
+    found = Position.objects.filter(account__venue=settings.VENUE, account__role=Role.MASTER)
+    watched = found.filter(Q(is_open=True) | Q(levels__isnull=False)).order_by("pk")
+    rows = list(watched.select_related("account", "instrument__price", "levels"))
+    _forget([row.levels.pk for row in rows if not row.is_open])
+    positions = [row for row in rows if row.is_open]
+    market_at = _market_time(clock) if positions else now
     orders = []
-    for position in Position.objects.filter(account=account, is_open=True).select_related("instrument"):
-        levels = _levels_of(position, now=now)
-        price = prices.get(position.instrument_id)
-        if levels is None or price is None or now - price.as_of > PRICE_USABLE_FOR:
-            continue
+    for position in positions:
+        price: MarketPrice | None = getattr(position.instrument, "price", None)
         try:
-            order = _look(account, position, levels, bid=price.bid_price, market_at=market_at, now=now)
+            levels = _levels_of(position, now=now)
+            if levels is None or price is None or now - price.as_of > PRICE_USABLE_FOR:
+                continue
+            order = _look(position.account, position, levels, bid=price.bid_price, market_at=market_at, now=now)
         except MasterOrderRefused as refusal:
             logger.log(_LEVEL_OF.get(refusal.code, logging.WARNING), "no exit: %s", refusal.sentence)
         except Exception:
@@ -150,22 +151,43 @@ def watch(*, clock: Clock) -> list[Order]:
     return orders
 
 
+def _forget(ids: Sequence[int]) -> None:
+    """Levels of positions that are closed. Writes only when there are some: on SQLite a writer keeps all others waiting."""
+    if ids:
+        Levels.objects.filter(pk__in=ids, position__is_open=False).delete()
+
+
 def _levels_of(position: Position, *, now: datetime) -> Levels | None:
     """The levels of the strategy's entry that this position consists of; None for one opened by hand."""
     entry = _strategy_entry(position)
-    known = Levels.objects.filter(position=position).first()
+    known: Levels | None = getattr(position, "levels", None)
     if entry is None or (known is not None and known.entry_order_id == entry.pk):
         return known if entry is not None else None
+    with transaction.atomic(durable=True):
+        # Under the lock, so that of two looks at a new position the second does not undo what the first has counted.
+        locked = master_orders.lock_position(position.account, position.instrument)
+        if locked is None or not locked.is_open:
+            return None
+        known = Levels.objects.filter(position=locked).first()
+        return known if known is not None and known.entry_order_id == entry.pk else _made(locked, entry, now=now)
+
+
+def _made(position: Position, entry: Order, *, now: datetime) -> Levels:
+    """New levels for this entry, in the place of an earlier one's."""
     planned = EntryPlan.objects.get(order=entry)
-    average = Price(CONTEXT.divide(entry.filled_notional, entry.filled).quantize(AVERAGE_STEP))
     plan = strategy_plan.EntryPlan.from_json(planned.plan)
-    opened = OpenPosition.opened(plan, entry_price=average, opened_at=int(planned.market_at.timestamp()))
+    opened = opened_by_fills(
+        plan,
+        notional=Money(entry.filled_notional),
+        quantity=Quantity(entry.filled),
+        opened_at=int(planned.market_at.timestamp()),
+    )
     progress = Progress(
         plan=plan,
         bought=position.managed,
         managed=position.managed,
         highest=opened.highest,
-        stop=Price(opened.stop.value.quantize(AVERAGE_STEP)),
+        stop=opened.stop,
         targets_hit=0,
     )
     levels, _ = Levels.objects.update_or_create(
@@ -175,8 +197,8 @@ def _levels_of(position: Position, *, now: datetime) -> Levels | None:
             "strategy": planned.strategy,
             "version": planned.version,
             "parameters_hash": planned.parameters_hash,
-            "entry_price": average.value,
-            "plan": progress.as_json(average),
+            "entry_price": opened.entry_price.value,
+            "plan": progress.as_json(opened.entry_price),
             "opened_market_at": planned.market_at,
             "updated_at": now,
         },
@@ -218,7 +240,8 @@ def _look(
         order = None
         decision = _decide(current, progress, bid=bid, market_at=market_at)
         if decision is not None and _may_sell(locked, now=now):
-            order = _sell(locked, decision, now=now)
+            asked_by = AskedBy(current.strategy, current.version, current.parameters_hash)
+            order = _sell(locked, decision, asked_by=asked_by, now=now)
             progress = replace(
                 progress, targets_hit=decision.targets_hit, hit_before=progress.targets_hit, exit_order=order.pk
             )
@@ -250,6 +273,7 @@ def _decide(levels: Levels, progress: Progress, *, bid: Price, market_at: dateti
 def _may_sell(position: Position, *, now: datetime) -> bool:
     last = (
         Order.objects.filter(account_id=position.account_id, instrument_id=position.instrument_id, kind=OrderKind.EXIT)
+        .exclude(origin=OrderOrigin.OUTSIDE)
         .order_by("-exit_number")
         .first()
     )
@@ -260,16 +284,15 @@ def _may_sell(position: Position, *, now: datetime) -> bool:
     return bool(last.filled) or now - last.created_at >= REPEAT_AFTER
 
 
-def _sell(position: Position, decision: ExitDecision, *, now: datetime) -> Order:
+def _sell(position: Position, decision: ExitDecision, *, asked_by: AskedBy, now: datetime) -> Order:
     """The part the decision asks for, or all of it when Kraken does not take so small a part."""
-    reason, origin = decision.sentence, OrderOrigin.STRATEGY
+    sell = partial(master_orders.create_exit, position, origin=OrderOrigin.STRATEGY, asked_by=asked_by, now=now)
     try:
-        return master_orders.create_exit(position, fraction=decision.fraction, origin=origin, reason=reason, now=now)
+        return sell(fraction=decision.fraction, reason=decision.sentence)
     except MasterOrderRefused as refusal:
         if refusal.code != "part_too_small":
             raise
-        reason = f"{reason}; a part is less than Kraken sells"
-        return master_orders.create_exit(position, fraction=WHOLE, origin=origin, reason=reason, now=now)
+        return sell(fraction=WHOLE, reason=f"{decision.sentence}; sold whole, as a part is less than Kraken sells")
 
 
 def _market_time(clock: Clock) -> datetime:

@@ -99,8 +99,11 @@ def ensure_instruments(*, clock: Clock, client: PublicClient | None = None) -> N
 
 def refresh_prices(*, clock: Clock, client: PublicClient | None = None) -> int:
     """Store bid, ask and last price of the pairs that matter now; of how many. One call, whatever their number."""
-    ensure_instruments(clock=clock, client=client)
-    return _refresh(_instruments_that_matter(now=clock.now()), clock=clock, client=client)
+    wanted = _instruments_that_matter(now=clock.now())
+    if not wanted:
+        ensure_instruments(clock=clock, client=client)
+        wanted = _instruments_that_matter(now=clock.now())
+    return _refresh(wanted, clock=clock, client=client)
 
 
 def fresh_price(instrument: Instrument, *, clock: Clock, client: PublicClient | None = None) -> MarketPrice:
@@ -144,7 +147,11 @@ def measure_venue_clock(
 
 def clock_problem(*, now: datetime) -> str | None:
     """Why entries cannot be sent on what we know of the exchange's clock; None when they can."""
-    venue = Venue.objects.filter(pk=settings.VENUE).first()
+    return clock_problem_of(Venue.objects.filter(pk=settings.VENUE).first(), now=now)
+
+
+def clock_problem_of(venue: Venue | None, *, now: datetime) -> str | None:
+    """`clock_problem` on a row already read."""
     return venue_clock.problem(
         offset_ms=venue.offset_ms if venue else None, measured_at=venue.offset_at if venue else None, now=now
     )
@@ -264,8 +271,10 @@ def _venue() -> Venue:
 
 
 def _note_answer(*, now: datetime) -> None:
-    _venue()
     known = Venue.objects.filter(pk=settings.VENUE)
+    if known.filter(failing_since__isnull=True).update(answered_at=now):
+        return
+    _venue()
     if known.filter(failing_since__isnull=False).update(answered_at=now, failing_since=None, error=""):
         doorbell.changed(_NOBODY)
     else:

@@ -15,7 +15,7 @@ from django.db import transaction
 from trading import doorbell
 from trading.domain import master_sizing, order_state
 from trading.domain.instrument import Side
-from trading.domain.master_sizing import Funds, PartTooSmall, TooSmall
+from trading.domain.master_sizing import Funds, PartTooSmall, SizedEntry, TooSmall
 from trading.domain.money import AmountError, Money, Price, Quantity, Ratio, parse_decimal
 from trading.domain.order_state import OrderState
 from trading.models import (
@@ -66,6 +66,27 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedBy:
+    """The strategy that asked for an order; `parameters_hash` tells which thresholds it had."""
+
+    strategy: str
+    version: str
+    parameters_hash: str
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return {
+            "strategy": self.strategy,
+            "strategy_version": self.version,
+            "parameters_hash": self.parameters_hash,
+        }
+
+
+#: A person asked, or Kraken's own page.
+NO_STRATEGY = AskedBy("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
 class StrategyEntry:
     """The decision that an entry follows; `market_at` is the close of its candle, market time."""
 
@@ -74,6 +95,10 @@ class StrategyEntry:
     parameters_hash: str
     plan: strategy_plan.EntryPlan
     market_at: datetime
+
+    @property
+    def asked_by(self) -> AskedBy:
+        return AskedBy(self.strategy, self.version, self.parameters_hash)
 
 
 def master_account() -> Account | None:
@@ -118,13 +143,17 @@ def exit_fraction(text: str) -> Fraction:
     return fraction
 
 
-def entry_problems(account: Account, *, now: datetime) -> list[Problem]:
-    """Everything that stops the master's entries now, first things first. The claim of an order looks again."""
+def entry_problems(account: Account, *, now: datetime, worth: equity.Worth | None = None) -> list[Problem]:
+    """Everything that stops the master's entries now, first things first. The claim of an order looks again.
+
+    `worth` is the account's as of `now`, when the caller knows it already.
+    """
     control = Control.objects.filter(pk=Control.SINGLETON).first()
     risk = account.user.risk
-    status = Venue.objects.filter(pk=settings.VENUE).values_list("status", flat=True).first() or "online"
-    clock = market.clock_problem(now=now)
-    balance = equity.worth_of([account], now=now)[account.pk]
+    venue = Venue.objects.filter(pk=settings.VENUE).first()
+    status = (venue.status if venue else "") or "online"
+    clock = market.clock_problem_of(venue, now=now)
+    balance = worth or equity.worth_of([account], now=now)[account.pk]
     checks: list[tuple[bool, str, str]] = [
         (not settings.ORDERS_ALLOWED, "orders_not_allowed", _NOT_ALLOWED),
         (settings.ENTRY_BLOCKING, "entries_blocked", "Entries are blocked by ENTRY_BLOCKING in the environment."),
@@ -172,16 +201,7 @@ def plan_entry(
         now = clock.now()
         if entry_plan is not None:
             _refuse_second_entry_on_candle(account, instrument, entry_plan)
-        sized = master_sizing.size_entry(
-            instrument.rules,
-            amount=amount,
-            ask=Price(price.ask),
-            max_slippage=Ratio(account.user.risk.max_slippage),
-            fee=taker_fee(account),
-            funds=_funds(account, now=now),
-        )
-        if isinstance(sized, TooSmall):
-            raise MasterOrderRefused(sized.code, f"{instrument.symbol}: {sized.sentence}")
+        sized = _sized(account, instrument, amount=amount, ask=Price(price.ask), now=now)
         order = Order.objects.create(
             account=account,
             instrument=instrument,
@@ -195,6 +215,7 @@ def plan_entry(
             equity_before=sized.equity_before.value,
             expires_at=now + ENTRY_LIFE,
             created_at=now,
+            **(entry_plan.asked_by if entry_plan is not None else NO_STRATEGY).columns,
         )
         if entry_plan is not None:
             _store_plan(order, entry_plan)
@@ -248,7 +269,15 @@ def lock_position(account: Account, instrument: Instrument) -> Position | None:
     return rows.filter(account=account, instrument=instrument).first()
 
 
-def create_exit(position: Position, *, fraction: Fraction, origin: OrderOrigin, reason: str, now: datetime) -> Order:
+def create_exit(
+    position: Position,
+    *,
+    fraction: Fraction,
+    origin: OrderOrigin,
+    reason: str,
+    now: datetime,
+    asked_by: AskedBy = NO_STRATEGY,
+) -> Order:
     """`plan_exit` for a caller that holds the lock on `position` in its own transaction. Raises MasterOrderRefused."""
     if not settings.ORDERS_ALLOWED:
         raise MasterOrderRefused("orders_not_allowed", _NOT_ALLOWED)
@@ -256,7 +285,8 @@ def create_exit(position: Position, *, fraction: Fraction, origin: OrderOrigin, 
         raise MasterOrderRefused("fraction", f"{fraction} is not a share above 0 and at most 1.")
     instrument = position.instrument
     exits = Order.objects.filter(account_id=position.account_id, instrument=instrument, kind=OrderKind.EXIT)
-    if exits.filter(state__in=order_state.LIVE).exists():
+    # A sale that the master left open on Kraken by hand delays none of ours.
+    if exits.exclude(origin=OrderOrigin.OUTSIDE).filter(state__in=order_state.LIVE).exists():
         raise MasterOrderRefused("live_exit", f"An exit of {instrument.symbol} is already on its way.")
     bid = MarketPrice.objects.filter(instrument=instrument).values_list("bid", flat=True).first()
     quantity = master_sizing.size_exit(
@@ -277,6 +307,7 @@ def create_exit(position: Position, *, fraction: Fraction, origin: OrderOrigin, 
         reason=reason[:REASON_MAX],
         state=OrderState.READY,
         created_at=now,
+        **asked_by.columns,
     )
     doorbell.ring(EXIT_TASK)
     doorbell.changed([position.account.user_id])
@@ -309,6 +340,27 @@ def _master() -> Account:
 def _require_positive(amount: Money | Quantity) -> None:
     if not amount.value > 0:
         raise MasterOrderRefused("amount", f"An amount is above zero, not {amount}.")
+
+
+def _sized(
+    account: Account, instrument: Instrument, *, amount: Money | Quantity, ask: Price, now: datetime
+) -> SizedEntry:
+    """Raises MasterOrderRefused."""
+    try:
+        sized = master_sizing.size_entry(
+            instrument.rules,
+            amount=amount,
+            ask=ask,
+            max_slippage=Ratio(account.user.risk.max_slippage),
+            fee=taker_fee(account),
+            funds=_funds(account, now=now),
+        )
+    except AmountError:
+        # Usable by itself, but not what it comes to at this price.
+        raise MasterOrderRefused("amount", f"{instrument.symbol}: {amount} is more than can be ordered.") from None
+    if isinstance(sized, TooSmall):
+        raise MasterOrderRefused(sized.code, f"{instrument.symbol}: {sized.sentence}")
+    return sized
 
 
 def _refuse_second_entry_on_candle(account: Account, instrument: Instrument, entry: StrategyEntry) -> None:

@@ -79,23 +79,31 @@ def client(credential_id: uuid.UUID) -> PrivateClient:
 
 
 def call_each(
-    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], *, purpose: Purpose, cost: int, clock: Clock
+    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]],
+    *,
+    purpose: Purpose,
+    cost: int,
+    clock: Clock,
+    room: int = 0,
 ) -> dict[uuid.UUID, T | KrakenError]:
-    """One request for every key whose lane is free now: result or error by key. Busy lanes are absent."""
+    """One request for every key whose lane is free now: result or error by key. Busy lanes are absent.
+
+    `room`: what this request and those that must follow it cost together, so that no first half is paid for in vain.
+    """
     outcomes: dict[uuid.UUID, T | KrakenError] = {}
     keys = list(requests)
     for start in range(0, len(keys), SENDERS):
         part = {key: requests[key] for key in keys[start : start + SENDERS]}
-        outcomes |= _call_part(part, purpose=purpose, cost=cost, clock=clock)
+        with transaction.atomic(durable=True):
+            grants = lanes.claim(list(part), purpose=purpose, cost=cost, clock=clock, room=room)
+        outcomes |= _call_part(part, grants, clock=clock)
     return outcomes
 
 
 def _call_part(
-    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], *, purpose: Purpose, cost: int, clock: Clock
+    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], grants: Mapping[uuid.UUID, Grant], *, clock: Clock
 ) -> dict[uuid.UUID, T | KrakenError]:
     """Not more keys than there are senders, so that no lease waits behind another's request."""
-    with transaction.atomic(durable=True):
-        grants = lanes.claim(list(requests), purpose=purpose, cost=cost, clock=clock)
     outcomes: dict[uuid.UUID, T | KrakenError] = {}
     futures: dict[uuid.UUID, Future[T]] = {}
     try:

@@ -34,9 +34,10 @@ from trading.services.private import LaneBusy, Session
 
 BATCH_MAX = 200
 UNKNOWN_MAX = 2_000
-#: So many looks in a row, then only the deciding one and, after it, a look now and then.
-EARLY_LOOKS = 3
-LOOK_AGAIN = timedelta(seconds=3)
+#: One look at once and one when reads show it at the latest; then the deciding one and, after it, a look now and then. Each
+#: costs two points of the key's budget, which several orders may need.
+EARLY_LOOKS = 2
+LOOK_AGAIN = timedelta(seconds=5)
 LOOK_AGAIN_LATER = timedelta(seconds=5)
 #: Reads may lag 5 s behind the engine; the deciding look comes this long after the order's deadline.
 SETTLED_AFTER = timedelta(seconds=10)
@@ -88,17 +89,22 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
     keys = lanes.active_keys([order.account for order in looked_for])
     by_key = {keys[order.account_id].pk: order for order in looked_for if order.account_id in keys}
     found: dict[uuid.UUID, VenueOrder] = {}
-    absent = by_key
-    for read, cost in ((_read_open, OPEN_ORDERS.cost), (_read_closed, CLOSED_ORDERS.cost)):
-        pages = _ask(absent, read, cost=cost, clock=clock)
+    # For those the lists have said all they can, and reading them again would spend what the last read needs.
+    decided = {key: order for key, order in by_key.items() if order.absent_at is not None}
+    absent = {key: order for key, order in by_key.items() if key not in decided}
+    both = OPEN_ORDERS.cost + CLOSED_ORDERS.cost
+    for read, cost, room in ((_read_open, OPEN_ORDERS.cost, both), (_read_closed, CLOSED_ORDERS.cost, 0)):
+        pages = _ask(absent, read, cost=cost, clock=clock, room=room)
         matches = {key: _matching(page.orders, by_key[key]) for key, page in pages.items()}
         found |= {key: match for key, match in matches.items() if match is not None}
         absent = {key: by_key[key] for key, match in matches.items() if match is None}
-    decided = [key for key, order in absent.items() if order.lookups_empty >= 1 and started >= _settled_at(order)]
+    settled = {k: order for k, order in absent.items() if order.lookups_empty >= 1 and started >= _settled_at(order)}
+    now = clock.now()
     Order.objects.filter(pk__in=[order.pk for order in absent.values()]).update(
-        looked_up_at=clock.now(), lookups_empty=F("lookups_empty") + 1
+        looked_up_at=now, lookups_empty=F("lookups_empty") + 1
     )
-    more, proven = _search({key: absent[key] for key in decided}, clock=clock)
+    Order.objects.filter(pk__in=[order.pk for order in settled.values()]).update(absent_at=now)
+    more, proven = _search(decided | settled, clock=clock)
     resolved = sum(_adopt(by_key[key], venue, clock=clock) for key, venue in (found | more).items())
     return resolved + sum(_conclude_absent(order, now=clock.now()) for order in proven)
 
@@ -122,15 +128,20 @@ def _since(order: Order) -> datetime:
 
 def _alert_if_old(order: Order, *, now: datetime) -> None:
     if order.unknown_at is not None and order.unknown_at < now - ALERT_AFTER:
-        alerts.raise_once(order, "The outcome of this order has been unknown for a minute", now=now)
+        alerts.raise_once(order, "unknown", "The outcome of this order has been unknown for a minute", now=now)
 
 
 def _ask(
-    wanted: Mapping[uuid.UUID, Order], read: Callable[[Order, PrivateClient, int], T], *, cost: int, clock: Clock
+    wanted: Mapping[uuid.UUID, Order],
+    read: Callable[[Order, PrivateClient, int], T],
+    *,
+    cost: int,
+    clock: Clock,
+    room: int = 0,
 ) -> dict[uuid.UUID, T]:
     """The answers by key. A failed read is no look: it only waits its turn; a busy lane does not even that."""
     requests = {key: partial(read, order) for key, order in wanted.items()}
-    answers = private.call_each(requests, purpose=Purpose.UNKNOWN, cost=cost, clock=clock)
+    answers = private.call_each(requests, purpose=Purpose.UNKNOWN, cost=cost, clock=clock, room=room)
     told = {key: answer for key, answer in answers.items() if not isinstance(answer, KrakenError)}
     failed = [wanted[key].pk for key in answers if key not in told]
     if failed:
@@ -151,18 +162,40 @@ def _read_trades(order: Order, kraken: PrivateClient, nonce: int) -> TradesPage:
     return kraken.trades_history(nonce=nonce, start=_since(order), ofs=0)
 
 
+def _read_named(
+    order: Order, kraken: PrivateClient, nonce: int, *, to_name: Mapping[int, Sequence[str]]
+) -> dict[str, VenueOrder]:
+    return kraken.query_orders(to_name[order.pk], nonce=nonce)
+
+
 def _search(wanted: Mapping[uuid.UUID, Order], *, clock: Clock) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
     """One pass over the accounts' trades, of which mostly one page tells all: (found, proved absent)."""
     found: dict[uuid.UUID, VenueOrder] = {}
     proven: list[Order] = []
-    for key, page in _ask(wanted, _read_trades, cost=TRADES_HISTORY.cost, clock=clock).items():
-        order, complete, match = wanted[key], len(page.trades) < PAGE_SIZE, None
-        if not complete or _strange(order, {trade.order_txid for trade in page.trades}):
+    to_name: dict[uuid.UUID, list[str]] = {}
+    both = TRADES_HISTORY.cost + QUERY_ORDERS.cost
+    for key, page in _ask(wanted, _read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=both).items():
+        order, match = wanted[key], None
+        strange = _strange(order, {trade.order_txid for trade in page.trades})
+        complete = len(page.trades) < PAGE_SIZE
+        if not complete or len(strange) > QUERY_ORDERS_MAX:
             match, complete = _search_all(order, key, clock=clock)
+        elif strange:
+            to_name[key] = strange
+            continue
         if match is not None:
             found[key] = match
         elif complete:
             proven.append(order)
+    named = partial(_read_named, to_name={wanted[key].pk: txids for key, txids in to_name.items()})
+    suspects = {key: wanted[key] for key in to_name}
+    for key, orders_named in _ask(suspects, named, cost=QUERY_ORDERS.cost, clock=clock).items():
+        match = _matching(orders_named.values(), wanted[key])
+        if match is not None:
+            found[key] = match
+        elif orders_named.keys() >= set(to_name[key]):
+            # One that Kraken did not name could still be the lost one.
+            proven.append(wanted[key])
     return found, proven
 
 
@@ -207,6 +240,7 @@ def _search_history(order: Order, session: Session) -> tuple[VenueOrder | None, 
         found = _matching(answer.values(), order)
         if found is not None:
             return found, False
+        complete = complete and answer.keys() >= set(part)
     return None, complete
 
 

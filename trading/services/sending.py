@@ -19,7 +19,7 @@ from trading.domain.money import Price, Quantity
 from trading.domain.order_state import OrderEvent, OrderState
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, TimeInForce
 from trading.kraken.errors import CredentialsRefused, KrakenError, NotPlaced, OutcomeUnknown, Unavailable
-from trading.models import Account, Control, Order, OrderKind
+from trading.models import Account, Control, Order, OrderKind, OrderOrigin
 from trading.services import alerts, booking, halts, lanes, market, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Grant, Purpose
@@ -85,11 +85,12 @@ def _alert_slow_exits(*, now: datetime) -> None:
         state__in=(OrderState.READY, OrderState.ACKED, OrderState.PARTIAL),
         account__venue=settings.VENUE,
         created_at__lt=now - EXIT_ALERT_AFTER,
-        alerted_at__isnull=True,
-    )
+    ).exclude(origin=OrderOrigin.OUTSIDE)
     for order in slow.order_by("pk")[:BATCH_MAX]:
-        waits = "could not be sent" if order.state == OrderState.READY else "is not finished"
-        alerts.raise_once(order, f"This sale {waits} for a minute", now=now)
+        cause, waits = (
+            ("unsent", "could not be sent") if order.state == OrderState.READY else ("open", "is not finished")
+        )
+        alerts.raise_once(order, cause, f"This sale {waits} for a minute", now=now)
 
 
 def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:

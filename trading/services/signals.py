@@ -30,7 +30,7 @@ from trading.services.clock import Clock
 #: An order that is not final signals what has filled so far after this long.
 PARTIAL_AFTER = timedelta(seconds=1)
 BATCH_MAX = 200
-OUTSIDE = "Sold on Kraken outside NIJA"
+TAKEN = "Left the master's Kraken account without a trade in US dollars"
 AVERAGE_STEP = Decimal("1e-12")
 
 
@@ -70,11 +70,15 @@ def emit_owing(position: Position, *, besides: Order | None = None, now: datetim
 
 
 def emit_if_due(order: Order, position: Position, *, now: datetime) -> bool:
-    """Signal `order`'s fills when it is final, or when the first has waited a second. Holds the position's lock."""
+    """Signal `order`'s fills when it is final, or when the first has waited a second. Holds the position's lock.
+
+    Fills outside NIJA were waiting at Kraken before they were found, and their second counts from there.
+    """
     first = Execution.objects.filter(order=order, signal__isnull=True).order_by("booked_at").first()
     if first is None:
         return False
-    if order.state not in order_state.FINAL and first.booked_at > now - PARTIAL_AFTER:
+    since = first.executed_at if order.origin == OrderOrigin.OUTSIDE else first.booked_at
+    if order.state not in order_state.FINAL and since > now - PARTIAL_AFTER:
         return False
     return emit(order, position, now=now)
 
@@ -100,6 +104,9 @@ def emit(order: Order, position: Position, *, now: datetime) -> bool:
         master_equity=order.equity_before if order.kind == OrderKind.ENTRY else None,
         managed_before=None if order.kind == OrderKind.ENTRY else (Quantity(position.managed) + quantity).value,
         reason=order.reason,
+        strategy=order.strategy,
+        strategy_version=order.strategy_version,
+        parameters_hash=order.parameters_hash,
         executed_at=max(e.executed_at for e in carried),
         created_at=now,
     )
@@ -109,9 +116,9 @@ def emit(order: Order, position: Position, *, now: datetime) -> bool:
 
 
 def emit_reduction(position: Position, *, before: Quantity, after: Quantity, now: datetime) -> None:
-    """What left the master's position outside NIJA is an exit like any other. Holds the position's lock.
+    """What was withdrawn, converted or sold for another currency is an exit like any other. Holds the position's lock.
 
-    An order that was never sent carries the signal, since Kraken's own was none of ours.
+    An order that was never sent carries the signal, since there is none at Kraken that we could book.
     """
     sold = before - after
     last = MarketPrice.objects.filter(instrument_id=position.instrument_id).first()
@@ -123,13 +130,13 @@ def emit_reduction(position: Position, *, before: Quantity, after: Quantity, now
         account_id=position.account_id,
         instrument_id=position.instrument_id,
         kind=OrderKind.EXIT,
-        origin=OrderOrigin.MANUAL,
+        origin=OrderOrigin.OUTSIDE,
         exit_number=position.exit_count,
         side=Side.SELL,
         quantity=sold.value,
-        reason=OUTSIDE,
+        reason=TAKEN,
         state=OrderState.SKIPPED,
-        refusal=OUTSIDE,
+        refusal=TAKEN,
         created_at=now,
         closed_at=now,
     )
@@ -143,7 +150,7 @@ def emit_reduction(position: Position, *, before: Quantity, after: Quantity, now
         price=price.value,
         notional=sold.at(price).value,
         managed_before=before.value,
-        reason=OUTSIDE,
+        reason=TAKEN,
         executed_at=now,
         created_at=now,
     )

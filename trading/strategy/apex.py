@@ -8,25 +8,15 @@ differs in where their arrays start, see `trading.strategy.indicators`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
-
-import numpy as np
 
 from trading.domain.money import Price, Ratio
 from trading.strategy import exits, indicators, scoring, vetoes
-from trading.strategy.candles import Candles, IntArray
-from trading.strategy.decisions import (
-    Edge,
-    EntryDecision,
-    ExitDecision,
-    OpenPosition,
-    PartScore,
-    Veto,
-    VetoNote,
-    percent,
-)
+from trading.strategy.candles import Candles
+from trading.strategy.decisions import EntryDecision, ExitDecision, OpenPosition
+from trading.strategy.entries import Market, Preparation
+from trading.strategy.indicators import Indicators
 from trading.strategy.parameters import ApexParameters
-from trading.strategy.plan import ONE, EntryPlan, Target, decimal_from_float
+from trading.strategy.plan import EntryPlan, Target, decimal_from_float
 
 NAME = "apex"
 #: Rises with every change of a rule, a weight or a formula; the parameters hash covers the thresholds.
@@ -34,64 +24,11 @@ VERSION = "1"
 
 DEFAULTS = ApexParameters()
 
-#: How far floats may be off when candidates are picked; far more than rounding, far less than a basis point.
-CANDIDATE_MARGIN = 1e-9
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Preparation:
-    """Indicators, points and vetoes of every candle; `rules` and `scores` are None without candles."""
-
-    candles: Candles
-    parameters: ApexParameters
-    indicators: indicators.Indicators | None
-    scores: scoring.Scores | None
-    rules: tuple[vetoes.Rule, ...]
-
-    def candidates(self, *, fees: Ratio, slippage: Ratio) -> IntArray:
-        """The indices worth deciding: no other veto stands, and the edge, reckoned in floats, may suffice.
-
-        Every index that `decide` enters is among them; the few that are not entered lie within the margin.
-        """
-        if self.indicators is None:
-            return np.zeros(0, dtype=np.int64)
-        free = np.ones(len(self.candles), dtype=np.bool_)
-        free[: self.parameters.warm_up - 1] = False
-        for rule in self.rules:
-            free &= ~rule.stands
-        target = self.indicators.atr / self.candles.close * float(self.parameters.targets_atr[0])
-        left = target - float(fees.value) * (2.0 + target) - float(slippage.value)
-        free &= left >= float(self.parameters.edge_min) - CANDIDATE_MARGIN
-        return np.flatnonzero(free).astype(np.int64)
-
-    def decide(self, index: int, *, fees: Ratio, slippage: Ratio) -> EntryDecision:
-        """The decision at the close of candle `index` (0 <= index < number of candles)."""
-        if not 0 <= index < len(self.candles):
-            raise IndexError(f"candle {index} of {len(self.candles)}")
-        if self.indicators is None or self.scores is None or index + 1 < self.parameters.warm_up:
-            return _warming_up(int(self.candles.time[index]), index + 1, self.parameters)
-        notes = [VetoNote(rule.veto, rule.sentence(index)) for rule in self.rules if rule.stands[index]]
-        plan = _plan(self, index)
-        edge = edge_of(plan, fees=fees, slippage=slippage)
-        if edge.left < Ratio(self.parameters.edge_min):
-            notes.append(VetoNote(Veto.EDGE, f"{edge.sentence}, wanted {percent(Ratio(self.parameters.edge_min))}"))
-        return EntryDecision(
-            candle_time=int(self.candles.time[index]),
-            score=self.scores.total(index),
-            parts=self.scores.at(index),
-            vetoes=tuple(notes),
-            plan=plan,
-            edge=edge,
-        )
-
 
 def prepare(candles: Candles, *, parameters: ApexParameters = DEFAULTS) -> Preparation:
-    if len(candles) < parameters.warm_up:
-        return Preparation(candles, parameters, None, None, ())
-    computed = indicators.compute(candles, parameters=parameters)
-    scores = scoring.compute(candles, computed, parameters=parameters)
-    rules = vetoes.compute(candles, computed, scores, parameters=parameters)
-    return Preparation(candles, parameters, computed, scores, rules)
+    """Indicators, points and vetoes of every candle."""
+    market = _market(candles, parameters) if len(candles) >= parameters.warm_up else None
+    return Preparation(candles, parameters.warm_up, parameters.edge_min, market)
 
 
 def evaluate_entry(
@@ -101,9 +38,7 @@ def evaluate_entry(
 
     `fees` is the account's taker fee per side, `slippage` what both sides together are expected to lose.
     """
-    if not len(candles):
-        return _warming_up(None, 0, parameters)
-    return prepare(candles, parameters=parameters).decide(len(candles) - 1, fees=fees, slippage=slippage)
+    return prepare(candles, parameters=parameters).decide_last(fees=fees, slippage=slippage)
 
 
 def evaluate_exit(position: OpenPosition, *, price: Price, market_time: int) -> ExitDecision | None:
@@ -111,24 +46,21 @@ def evaluate_exit(position: OpenPosition, *, price: Price, market_time: int) -> 
     return exits.evaluate(position, price=price, market_time=market_time)
 
 
-def edge_of(plan: EntryPlan, *, fees: Ratio, slippage: Ratio) -> Edge:
-    """Selling at target t costs the fee on 1 + t, buying the fee on 1: round trip = fee x (2 + t).
+def _market(candles: Candles, parameters: ApexParameters) -> Market:
+    computed = indicators.compute(candles, parameters=parameters)
+    scores = scoring.compute(candles, computed, parameters=parameters)
+    return Market(
+        rules=vetoes.compute(candles, computed, scores, parameters=parameters),
+        first_target=computed.atr / candles.close * float(parameters.targets_atr[0]),
+        parts_at=scores.at,
+        plan_at=lambda index: _plan(candles, computed, index, parameters=parameters),
+    )
 
-    Raises ValueError for a fee or slippage below zero.
-    """
-    if fees < Ratio.zero() or slippage < Ratio.zero():
-        raise ValueError(f"fees and slippage are not negative: {fees}, {slippage}")
-    target = plan.targets[0].distance
-    return Edge(target=target, round_trip=fees * (ONE + ONE + target), slippage=slippage)
 
-
-def _plan(prepared: Preparation, index: int) -> EntryPlan:
-    p, candles = prepared.parameters, prepared.candles
-    assert prepared.indicators is not None
-    close = decimal_from_float(float(candles.close[index]))
-    atr = decimal_from_float(float(prepared.indicators.atr[index]))
-    reference = Price(close)
-    atr_ratio = Price(atr).per(reference)
+def _plan(candles: Candles, computed: Indicators, index: int, *, parameters: ApexParameters) -> EntryPlan:
+    p = parameters
+    reference = Price(decimal_from_float(float(candles.close[index])))
+    atr_ratio = Price(decimal_from_float(float(computed.atr[index]))).per(reference)
     first = atr_ratio * Ratio(p.targets_atr[0])
     return EntryPlan(
         reference=reference,
@@ -142,12 +74,6 @@ def _plan(prepared: Preparation, index: int) -> EntryPlan:
         stagnation_after_s=p.stagnation_after * candles.interval_s,
         max_holding_s=p.max_holding * candles.interval_s,
     )
-
-
-def _warming_up(candle_time: int | None, have: int, parameters: ApexParameters) -> EntryDecision:
-    note = VetoNote(Veto.WARM_UP, f"warm-up: {have} closed candles, {parameters.warm_up} needed")
-    nothing: tuple[PartScore, ...] = ()
-    return EntryDecision(candle_time, Decimal(0), nothing, (note,), None, None)
 
 
 @dataclass(frozen=True, slots=True)

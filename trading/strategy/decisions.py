@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from math import isfinite
 
 from trading.domain.money import Price, Ratio, plain
 from trading.strategy.plan import EntryPlan
@@ -26,6 +27,7 @@ class Veto(StrEnum):
 
     WARM_UP = "warm_up"
     ILLIQUID = "illiquid"
+    NO_BREAKOUT = "no_breakout"
     TREND = "trend"
     WEAK_TREND = "weak_trend"
     DIRECTION = "direction"
@@ -201,3 +203,15 @@ def percent(ratio: Ratio) -> str:
 def shown(price: Price) -> str:
     """`price` as people read it: a level is a product of many digits, of which eight that count are enough."""
     return plain(Decimal(f"{price.value:.8g}"))
+
+
+def lasted(seconds: int) -> str:
+    """A time in the market as people read it, such as "23 h 55 min"."""
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def figure(value: float, digits: int) -> str:
+    """A statistic with `digits` digits that count, a real minus and no exponent: a histogram of BEAM is −0.0000047."""
+    text = plain(Decimal(f"{value:.{digits}g}")) if isfinite(value) else "unknown"
+    return text.replace("-", "\N{MINUS SIGN}")

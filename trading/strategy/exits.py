@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from trading.domain.money import Price
-from trading.strategy.decisions import TARGET_REASONS, ExitDecision, ExitReason, OpenPosition, percent, shown
+from trading.strategy.decisions import TARGET_REASONS, ExitDecision, ExitReason, OpenPosition, lasted, percent, shown
 from trading.strategy.plan import ONE
 
 ALL = Fraction(1)
@@ -23,10 +23,12 @@ def evaluate(position: OpenPosition, *, price: Price, market_time: int) -> ExitD
     if position.fraction_left <= 0:
         return None
     if price <= position.stop:
-        return _whole(position, ExitReason.STOP, position.stop, f"stop: {price} reached {shown(position.stop)}")
+        sentence = f"stop: price {price} is at or below {shown(position.stop)}"
+        return _whole(position, ExitReason.STOP, position.stop, sentence)
     trailing = trailing_level(position, price=price)
     if trailing is not None and price <= trailing:
-        return _whole(position, ExitReason.TRAILING, trailing, f"trailing stop: {price} reached {shown(trailing)}")
+        sentence = f"trailing stop: price {price} is at or below {shown(trailing)}"
+        return _whole(position, ExitReason.TRAILING, trailing, sentence)
     return _target(position, price) or _clock(position, price, market_time)
 
 
@@ -55,7 +57,8 @@ def _target(position: OpenPosition, price: Price) -> ExitDecision | None:
         fraction = ALL - planned_left / position.fraction_left
         if fraction <= 0:
             return None
-        sentence = f"target {hit}: {price} reached {shown(level)}, {percent(targets[hit - 1].distance)} above the entry"
+        above = percent(targets[hit - 1].distance)
+        sentence = f"target {hit}: price {price} is at or above {shown(level)}, {above} over the entry"
         return ExitDecision(TARGET_REASONS[hit - 1], fraction, level, hit, sentence)
     return None
 
@@ -64,10 +67,12 @@ def _clock(position: OpenPosition, price: Price, market_time: int) -> ExitDecisi
     plan = position.plan
     held_s = market_time - position.opened_at
     if held_s >= plan.max_holding_s:
-        return _whole(position, ExitReason.TIME, None, f"time: held {held_s} s, limit {plan.max_holding_s} s")
+        return _whole(
+            position, ExitReason.TIME, None, f"time: held {lasted(held_s)}, limit {lasted(plan.max_holding_s)}"
+        )
     wanted = position.entry_price * (ONE + plan.stagnation_below)
     stagnant = held_s >= plan.stagnation_after_s and max(position.highest, price) < wanted
     if position.targets_hit == 0 and stagnant:
-        sentence = f"stagnation: held {held_s} s and never {percent(plan.stagnation_below)} above the entry"
+        sentence = f"stagnation: held {lasted(held_s)} and never {percent(plan.stagnation_below)} above the entry"
         return _whole(position, ExitReason.STAGNATION, None, sentence)
     return None

@@ -74,17 +74,29 @@ def compute(candles: Candles, *, parameters: ApexParameters) -> Indicators:
         plus_di=talib.PLUS_DI(high, low, close, p.adx_period),
         minus_di=talib.MINUS_DI(high, low, close, p.adx_period),
         macd_histogram=price(histogram),
-        atr=price(talib.ATR(high, low, close, p.atr_period)),
+        atr=average_true_range(candles, p.atr_period),
         vwap=rolling_vwap(candles, p.vwap_period),
         volume_average=talib.SMA(candles.volume, p.volume_period),
         rising_volume=divided(
             rolling_sum(rising, p.volume_period), traded_volume, otherwise=np.full(len(candles), 0.5)
         ),
-        prior_high=price(_shifted(talib.MAX(high, p.structure_period), 1)),
+        prior_high=prior_high(candles, p.structure_period),
         recent_low=price(half_low),
         earlier_low=price(_shifted(half_low, half)),
-        traded=_traded(candles, p.liquidity_period),
+        traded=traded_intervals(candles, p.liquidity_period),
     )
+
+
+def average_true_range(candles: Candles, period: int) -> FloatArray:
+    """Wilder's ATR, quote per base; scaled as in `compute`. `candles` must not be empty."""
+    exponent = math.frexp(float(candles.close[0]))[1]
+    high, low, close = (np.ldexp(column, -exponent) for column in (candles.high, candles.low, candles.close))
+    return np.asarray(np.ldexp(talib.ATR(high, low, close, period), exponent), dtype=np.float64)
+
+
+def prior_high(candles: Candles, period: int) -> FloatArray:
+    """Highest high of the `period` candles before each one, which is not among them: Donchian's upper channel."""
+    return _shifted(talib.MAX(candles.high, period), 1)
 
 
 def rolling_sum(values: FloatArray, period: int) -> FloatArray:
@@ -123,7 +135,8 @@ def _shifted(column: FloatArray, by: int) -> FloatArray:
     return moved
 
 
-def _traded(candles: Candles, period: int) -> IntArray:
+def traded_intervals(candles: Candles, period: int) -> IntArray:
+    """Candles with trades among the last `period` intervals by the clock, absent candles counting as none."""
     counts = np.concatenate(([0], np.cumsum(candles.volume > 0)))
     oldest = np.searchsorted(candles.time, candles.time - period * candles.interval_s, side="right")
     return np.asarray(counts[1:] - counts[oldest], dtype=np.int64)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from trading.domain.money import Price, Ratio
 from trading.strategy.apex import Apex
+from trading.strategy.breakout import Breakout
 from trading.strategy.candles import Candles, IntArray
 from trading.strategy.decisions import EntryDecision, ExitDecision, OpenPosition
 
@@ -47,7 +48,7 @@ class UnknownStrategyError(LookupError):
     """No strategy is registered under that name."""
 
 
-_STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in (Apex(),)}
+_STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in (Apex(), Breakout())}
 
 
 def names() -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.domain.money import plain
-from trading.strategy.candles import Candles
-from trading.strategy.decisions import Veto
+from trading.strategy.candles import Candles, FloatArray, IntArray
+from trading.strategy.decisions import Veto, figure
 from trading.strategy.indicators import Indicators, divided
 from trading.strategy.parameters import ApexParameters
 from trading.strategy.scoring import Scores, relative_volume
@@ -37,23 +37,34 @@ def compute(
     )
 
 
+def illiquid(traded: IntArray, *, period: int, minimum: int) -> Rule:
+    return Rule(
+        Veto.ILLIQUID,
+        ~(traded >= minimum),
+        lambda i: f"illiquid: trades in {traded[i]} of the last {period} intervals, {minimum} needed",
+    )
+
+
+def too_volatile(atr_ratio: FloatArray, *, maximum: float) -> Rule:
+    """`atr_ratio` is ATR as a share of the close: beyond `maximum` the stop would be too far away."""
+    return Rule(
+        Veto.TOO_VOLATILE,
+        ~(atr_ratio <= maximum),
+        lambda i: f"too volatile: ATR {100 * atr_ratio[i]:.2f} % of the price, at most {100 * maximum:g} % allowed",
+    )
+
+
 def _market(candles: Candles, x: Indicators, p: ApexParameters) -> tuple[Rule, ...]:
     close = candles.close
     up = (x.ema_fast > x.ema_mid) & (x.ema_mid > x.ema_slow) & (close > x.ema_slow)
     return (
-        Rule(
-            Veto.ILLIQUID,
-            ~(x.traded >= p.traded_min),
-            lambda i: (
-                f"illiquid: trades in {x.traded[i]} of the last {p.liquidity_period} intervals, {p.traded_min} needed"
-            ),
-        ),
+        illiquid(x.traded, period=p.liquidity_period, minimum=p.traded_min),
         Rule(
             Veto.TREND,
             ~up,
             lambda i: (
-                f"trend: close {close[i]:.6g}, EMA {x.ema_fast[i]:.6g} / {x.ema_mid[i]:.6g} / "
-                f"{x.ema_slow[i]:.6g} do not rise in order"
+                f"trend: close {figure(close[i], 6)}, EMA {figure(x.ema_fast[i], 6)} / {figure(x.ema_mid[i], 6)} / "
+                f"{figure(x.ema_slow[i], 6)} do not rise in order"
             ),
         ),
         Rule(
@@ -75,7 +86,7 @@ def _momentum(candles: Candles, x: Indicators, p: ApexParameters) -> tuple[Rule,
         Rule(
             Veto.MOMENTUM,
             ~(x.macd_histogram > 0),
-            lambda i: f"momentum: MACD histogram {x.macd_histogram[i]:.3g} is not positive",
+            lambda i: f"momentum: MACD histogram {figure(x.macd_histogram[i], 3)} is not positive",
         ),
         Rule(
             Veto.OVERBOUGHT,
@@ -88,7 +99,7 @@ def _momentum(candles: Candles, x: Indicators, p: ApexParameters) -> tuple[Rule,
         Rule(
             Veto.BELOW_VWAP,
             ~(candles.close > x.vwap),
-            lambda i: f"below VWAP: close {candles.close[i]:.6g} is not above {x.vwap[i]:.6g}",
+            lambda i: f"below VWAP: close {figure(candles.close[i], 6)} is not above {figure(x.vwap[i], 6)}",
         ),
         Rule(
             Veto.THIN_VOLUME,
@@ -110,14 +121,7 @@ def _limits(candles: Candles, x: Indicators, scores: Scores, p: ApexParameters) 
                 f"overextended: {extension[i]:.1f} ATR above the middle EMA, at most {p.extension_max_atr:g} allowed"
             ),
         ),
-        Rule(
-            Veto.TOO_VOLATILE,
-            ~(atr_ratio <= p.atr_ratio_max),
-            lambda i: (
-                f"too volatile: ATR {100 * atr_ratio[i]:.2f} % of the price, "
-                f"at most {100 * p.atr_ratio_max:g} % allowed"
-            ),
-        ),
+        too_volatile(atr_ratio, maximum=p.atr_ratio_max),
         Rule(
             Veto.SCORE,
             scores.total_tenths < score_min_tenths,

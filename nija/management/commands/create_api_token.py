@@ -23,5 +23,5 @@ class Command(BaseCommand):
             raise CommandError(f"There is no user with the address {options['email']}.")
         try:
             self.stdout.write(tokens.create(user).token.reveal())
-        except tokens.TooManyTokens as error:
+        except tokens.TokenRefused as error:
             raise CommandError(str(error)) from None

@@ -44,8 +44,9 @@ class Command(BaseCommand):
             self._run(self._from_env(options), timeout_s=options["timeout"])
             return
         try:
-            with options["file"].open(encoding="utf-8", errors="replace") as lines:
-                self._run(importing.from_jsonl(lines), timeout_s=options["timeout"])
+            # What is not UTF-8 is refused line by line; a byte order mark is what some editors begin a file with.
+            with options["file"].open(encoding="utf-8-sig", errors="surrogateescape") as file:
+                self._run(importing.from_jsonl(importing.lines_of(file)), timeout_s=options["timeout"])
         except OSError as error:
             raise CommandError(f"{options['file']} cannot be read: {error.strerror}") from None
 

@@ -1,6 +1,8 @@
 /*
-Equity as a line over time. <div class="chart" data-chart="ID"> reads {"t": [seconds], "series": [{"label", "values", "tone"}]} from the
-JSON script with that id, again after every live update. The page shows the same numbers in a table below.
+Figures over time. <div class="chart" data-chart="ID"> reads {"t": [seconds], "series": [{"label", "values", "tone"}], "unit"} from the JSON
+script with that id, again after every live update. "fill" draws an area; "marks" draws points without a line, whose "told" is what the
+legend says of each; "unit" is "%" or left out for dollars. Charts of one page share their crosshair. The page shows the same numbers in a
+table below.
 */
 (function () {
   "use strict";
@@ -8,7 +10,8 @@ JSON script with that id, again after every live update. The page shows the same
   function two(n) { return (n < 10 ? "0" : "") + n; }
   /* Away from the curve the legend shows the newest point. */
   function newest(u, value, series, index) { return index === null || index === undefined ? u.data[series][u.data[series].length - 1] : value; }
-  function dollars(u, value, series, index) { return inDollars(series === undefined ? value : newest(u, value, series, index)); }
+  function perCent(value) { return value === null || value === undefined ? "–" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(1) + " %"; }
+  function toned(name, opacity) { var hex = colour(name); return /^#[0-9a-f]{6}$/i.test(hex) ? hex + opacity : hex; }
   function inDollars(value) { return value === null || value === undefined ? "–" : (value < 0 ? "−$" : "$") + Math.abs(value).toLocaleString("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 }); }
   function instant(u, value, series, index) {
     var seconds = newest(u, value, series, index);
@@ -25,24 +28,41 @@ JSON script with that id, again after every live update. The page shows the same
     box.dataset.drawn = data.textContent;
     if (!told.t.length) return;
     var columns = [told.t].concat(told.series.map(function (s) { return s.values; }));
-    if (box.plot && drawnBefore) { box.plot.setData(columns); return; }
+    /* Marks come and go with the range: other lines are another chart. */
+    var lines = told.series.map(function (s) { return s.label; }).join();
+    box.told = told;
+    if (box.plot && drawnBefore && box.lines === lines) { box.plot.setData(columns); return; }
+    box.lines = lines;
+    var inUnit = told.unit === "%" ? perCent : inDollars, low = box.classList.contains("low");
+    function value(u, seen, series, index) { return inUnit(newest(u, seen, series, index)); }
+    function markValue(u, seen, series, index) {
+      var amounts = box.told.series[series - 1].told;
+      return index === null || index === undefined || seen === null || seen === undefined ? "–" : inUnit(amounts[index]);
+    }
+    function line(s) {
+      if (s.marks) return { label: s.label, stroke: colour(s.tone), width: 2, value: markValue, paths: function () { return null; }, points: { show: true, size: 11, width: 2, stroke: colour(s.tone), fill: colour("--raised") } };
+      return { label: s.label, stroke: colour(s.tone || "--accent"), fill: s.fill ? toned(s.tone || "--accent", "22") : undefined, width: 2, value: value, points: { show: told.t.length < 3 } };
+    }
+    function range(u, least, most) {
+      if (told.unit === "%") return [Math.min(least * 1.15, -0.5), 0];
+      var room = Math.max((most - least) * 0.12, Math.abs(most) * 0.002, 0.01);
+      return [least - room, most + room];
+    }
     var axis = { stroke: colour("--muted"), grid: { stroke: colour("--border"), width: 1 }, ticks: { stroke: colour("--border"), width: 1 }, font: "12px system-ui, sans-serif" };
     var options = {
-      width: box.clientWidth, height: box.clientWidth < 500 ? 200 : 260,
+      width: box.clientWidth, height: low ? 110 : box.clientWidth < 500 ? 200 : 260,
       tzDate: function (seconds) { return uPlot.tzDate(new Date(seconds * 1000), "UTC"); },
-      cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: function (u, low, high) { var room = Math.max((high - low) * 0.12, Math.abs(high) * 0.002, 0.01); return [low - room, high + room]; } } },
+      cursor: { drag: { x: false, y: false }, sync: { key: "nija" } },
+      scales: { y: { range: range } },
       axes: [
         Object.assign({}, axis, { space: 84, values: [
           [86400, "{DD} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
           [60, "{HH}:{mm}", "\n{DD} {MMM}", null, "\n{DD} {MMM}", null, null, null, 1],
           [1, "{HH}:{mm}:{ss}", null, null, "\n{DD} {MMM}", null, null, null, 1]
         ] }),
-        Object.assign({}, axis, { size: 64, values: function (u, splits) { return splits.map(function (v) { return inDollars(v); }); } })
+        Object.assign({}, axis, { size: 64, values: function (u, splits) { return splits.map(inUnit); } })
       ],
-      series: [{ label: "Time (UTC)", value: instant }].concat(told.series.map(function (s) {
-        return { label: s.label, stroke: colour(s.tone || "--accent"), fill: s.fill ? colour("--accent-soft") : undefined, width: 2, value: dollars, points: { show: told.t.length < 3 } };
-      }))
+      series: [{ label: "Time (UTC)", value: instant }].concat(told.series.map(line))
     };
     if (box.plot) { box.plot.destroy(); }
     box.plot = new uPlot(options, columns, box);

@@ -18,7 +18,7 @@ from trading.models import Signal
 pytestmark = pytest.mark.django_db
 PUBLIC = {
     "id", "sequence", "symbol", "kind", "side", "quantity", "price", "notional", "reason", "executed_at", "created_at",
-    "master_equity",
+    "master_equity", "strategy", "strategy_version", "parameters_hash",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tests.copytrade import books
 from tests.copytrade.books import Fleet
 from tests.trading.api import callers
 from tests.trading.api.callers import D
+from trading.api.fields import amount_text
 from trading.models import Account, AssetBalance, MarketPrice, Position
 
 pytestmark = pytest.mark.django_db
@@ -137,3 +138,8 @@ def test_positions_take_as_many_queries_for_thirty_rows_as_for_three(ann: Accoun
             assert len(callers.rows(client, "positions", page_size=count)) == count
         counts.append(len(queries))
     assert counts[0] == counts[1] == 1
+
+
+def test_a_quotient_is_told_without_its_endless_digits_and_an_exact_amount_with_all_of_them() -> None:
+    assert amount_text(D("0.1891108199999999999999999999999999999999999999999")) == "0.18911082"
+    assert amount_text(D("123456789.123456789012345678")) == "123456789.123456789012345678"

@@ -37,7 +37,6 @@ def _entry(amount: Money | Quantity, *, cash: str = "60.534", equity: str = "60.
     )
 
 
-@pytest.mark.money
 def test_the_golden_quantity_is_bought_as_it_was_asked_for() -> None:
     sized = _entry(Quantity(D("3404.8349")))
     assert sized == SizedEntry(Quantity(D("3404.8349")), Price(D("0.002932")), Money(D("60.534")))
@@ -54,6 +53,7 @@ def test_less_than_twice_the_minimum_is_refused_with_the_money_it_takes() -> Non
     refused = _entry(Quantity(D("799.9999")))
     assert isinstance(refused, TooSmall)
     assert refused.code == "below_minimum"
+    assert "799.9999 BEAM is less" in refused.sentence
     assert "at least $2.33 are needed" in refused.sentence
 
 
@@ -113,3 +113,12 @@ def test_a_sale_never_exceeds_what_is_managed_and_leaves_nothing_unsellable(
         left = Quantity(managed) - sold
         assert left >= Quantity.zero()
         assert not left or BEAM.sellable(left, ASK)
+
+
+def test_a_sale_of_nothing_and_a_sale_of_dust_are_told_apart() -> None:
+    nothing = size_exit(BEAM, managed=Quantity(D(0)), fraction=Fraction(1), bid=ASK)
+    dust = size_exit(BEAM, managed=Quantity(D("3.5")), fraction=Fraction(1), bid=ASK)
+    assert isinstance(nothing, PartTooSmall)
+    assert nothing.sentence == "nothing is held, so there is nothing to sell."
+    assert isinstance(dust, PartTooSmall)
+    assert dust.sentence == "the 3.5 BEAM held is less than Kraken sells."

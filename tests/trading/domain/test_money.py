@@ -154,3 +154,9 @@ def test_the_mistake_of_the_predecessor_cannot_be_written() -> None:
     assert type(scaled) is Quantity
     with pytest.raises(TypeError, match="does not mix"):
         min(scaled, Money(Decimal("8.46")))
+
+
+@pytest.mark.parametrize("text", ["1e-999999999", "-1e-999999999", "0e-999999999"])
+def test_an_amount_too_fine_to_be_written_out_is_refused(text: str) -> None:
+    with pytest.raises(AmountError, match="more decimal places"):
+        parse_decimal(text)

@@ -57,7 +57,7 @@ def test_a_final_order_takes_no_event(state: OrderState, event: OrderEvent) -> N
         order_state.after(state, event)
 
 
-@pytest.mark.parametrize("state", sorted(LIVE - {S.MANUAL}))
+@pytest.mark.parametrize("state", sorted(LIVE))
 def test_every_live_order_can_still_become_final(state: OrderState) -> None:
     assert reachable(state) & FINAL
 
@@ -67,9 +67,15 @@ def test_every_state_and_every_event_is_used() -> None:
     assert {event for _, event in TRANSITIONS} == set(OrderEvent)
 
 
-def test_only_an_unknown_or_unwritten_order_becomes_not_placed() -> None:
-    assert {source for (source, _), target in TRANSITIONS.items() if target is S.NOT_PLACED} == {S.UNKNOWN, S.SENDING}
-    assert order_state.sources(E.PROVEN_ABSENT) == {S.UNKNOWN}
+def test_only_an_unknown_unwritten_or_a_persons_case_becomes_not_placed() -> None:
+    ways = {source for (source, _), target in TRANSITIONS.items() if target is S.NOT_PLACED}
+    assert ways == {S.UNKNOWN, S.SENDING, S.MANUAL}
+    assert order_state.sources(E.PROVEN_ABSENT) == {S.UNKNOWN, S.MANUAL}
+
+
+def test_a_persons_case_is_found_or_proved_absent_and_nothing_else() -> None:
+    ways = {event: target for (source, event), target in TRANSITIONS.items() if source is S.MANUAL}
+    assert ways == {E.FOUND: S.ACKED, E.PROVEN_ABSENT: S.NOT_PLACED}
 
 
 def test_what_the_exchange_may_hold_is_neither_final_nor_unsent() -> None:

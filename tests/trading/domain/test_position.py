@@ -95,3 +95,18 @@ def test_profit_is_net_of_the_fees_of_both_sides() -> None:
     state = sell(state, D(10), D(110), D("0.88"))
     assert state.realised.value == D("8.32")
     assert state.fees.value == D("1.68")
+
+
+@settings(max_examples=60)
+@given(*[st.integers(0, 50)] * 4)
+def test_of_a_sale_outside_only_what_was_managed_then_and_still_is_counts(
+    sold: int, managed: int, since: int, taken: int
+) -> None:
+    part = position.managed_share(
+        Quantity(D(sold)), managed=Quantity(D(managed)), bought_since=Quantity(D(since)), taken_since=Quantity(D(taken))
+    )
+    assert Quantity.zero() <= part <= Quantity(D(min(sold, managed)))
+    if not since and not taken:
+        assert part == Quantity(D(min(sold, managed)))
+    if since >= managed or taken >= sold:
+        assert part == Quantity.zero()

@@ -288,6 +288,12 @@ def test_candles_name_pair_and_interval() -> None:
     assert transport.params == {"pair": "XBTUSD", "interval": "5"}
 
 
+def test_newer_candles_alone_are_asked_for_by_the_start_of_one_that_is_known() -> None:
+    client, transport = _public("ohlc")
+    client.ohlc("XBTUSD", 5, since=1_719_835_200)
+    assert transport.params == {"pair": "XBTUSD", "interval": "5", "since": "1719835200"}
+
+
 def test_an_interval_that_kraken_does_not_keep_is_never_asked_for() -> None:
     with pytest.raises(ValueError, match="interval"):
         _public("ohlc")[0].ohlc("XBTUSD", 7)

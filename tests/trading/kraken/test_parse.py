@@ -43,6 +43,14 @@ def test_an_open_order_with_a_partial_fill() -> None:
     assert not order.is_final
 
 
+def test_borrowed_money_and_amounts_in_quote_are_told() -> None:
+    plain = _open_order()
+    assert (plain.on_margin, plain.in_quote) == (False, False)
+    descr = result("open_orders")["open"][OPEN_TXID]["descr"]
+    assert _open_order(descr=descr | {"leverage": "5:1"}).on_margin
+    assert _open_order(oflags="viqc,fciq").in_quote
+
+
 def test_a_cancelled_order_without_a_fill_has_no_average_price() -> None:
     page = parse.orders_page(result("closed_orders"), "closed")
     (order,) = page.orders

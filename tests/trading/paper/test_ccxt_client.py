@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import ccxt
 import pytest
 
 from tests.trading.paper.conftest import Client
 from trading.paper.server import RunningExchange
+
+# Its import changes how decimals round and fail in the whole process, which no other test may be judged by.
+with decimal.localcontext():
+    import ccxt
 
 
 @pytest.fixture

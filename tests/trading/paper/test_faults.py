@@ -48,6 +48,45 @@ def test_a_gateway_page_instead_of_an_answer(
     assert placed(exchange, client) == orders
 
 
+@pytest.mark.parametrize(("kind", "orders"), [("bad_json", 0), ("bad_json_after", 1)])
+def test_an_answer_that_is_no_json(exchange: RunningExchange, client: Client, kind: str, orders: int) -> None:
+    exchange.post("/paper/faults", match={"endpoint": "AddOrder"}, kind=kind)
+    answer = client.send("AddOrder", **ORDER)
+    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (200, "application/json")
+    with pytest.raises(requests.exceptions.JSONDecodeError):
+        answer.json()
+    assert placed(exchange, client) == orders
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "EOrder:Insufficient funds",
+        "EOrder:Orders limit exceeded",
+        "EGeneral:Permission denied",
+        "EGeneral:Internal error",
+        "EService:Unavailable",
+        "EService:Deadline elapsed",
+    ],
+)
+def test_any_refusal_can_be_asked_for_and_places_nothing(exchange: RunningExchange, client: Client, error: str) -> None:
+    exchange.post("/paper/faults", match={"endpoint": "AddOrder"}, kind=f"error:{error}")
+    assert client.error("AddOrder", **ORDER) == error
+    assert placed(exchange, client) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("rate_limit", "EAPI:Rate limit exceeded"), ("wrong_nonce", "EAPI:Invalid nonce")]
+)
+def test_a_rate_limit_and_a_wrong_nonce_by_name(
+    exchange: RunningExchange, client: Client, kind: str, error: str
+) -> None:
+    exchange.post("/paper/faults", match={"endpoint": "AddOrder", "api_key": client.api_key}, kind=kind, times=2)
+    for _ in range(2):
+        assert client.error("AddOrder", **ORDER) == error
+    assert client.order("buy", "1000")["error"] == []
+
+
 @pytest.mark.parametrize(("prefix", "orders"), [("error", 0), ("error_after", 1)])
 def test_an_error_with_and_without_the_order_placed(
     exchange: RunningExchange, client: Client, prefix: str, orders: int
@@ -105,6 +144,36 @@ def test_public_endpoints_misbehave_too(exchange: RunningExchange) -> None:
     assert exchange.get("/0/public/Ticker")["error"] == []
 
 
+def test_chance_is_seeded_and_only_what_strikes_is_counted(exchange: RunningExchange, client: Client) -> None:
+    def pattern(seed: int) -> list[bool]:
+        exchange.post("/paper/faults", kind="error:EService:Busy", probability=0.5, seed=seed, times=6)
+        struck = []
+        while exchange.get("/paper/faults")["faults"]:
+            struck.append(client.call("Balance")["error"] == ["EService:Busy"])
+        return struck
+
+    first = pattern(3)
+    assert sum(first) == 6 < len(first)
+    assert pattern(3) == first
+    assert pattern(4) != first
+
+
+def test_faults_are_listed_and_cleared_one_by_one_or_all(exchange: RunningExchange, client: Client) -> None:
+    one = exchange.post("/paper/faults", kind="html", match={"endpoint": "Balance"}, times=None)
+    two = exchange.post("/paper/faults", kind="drop_before", match={"api_key": client.api_key}, times=3)
+    assert client.send("Balance").text.startswith("<!DOCTYPE html>")
+    shown = exchange.get("/paper/faults")["faults"]
+    assert [(f["id"], f["kind"], f["endpoint"], f["times"], f["struck"]) for f in shown] == [
+        (one["id"], "html", "Balance", None, 1),
+        (two["id"], "drop_before", None, 3, 0),
+    ]
+    assert exchange.delete(f"/paper/faults/{two['id']}") == {"faults": 1}
+    assert "error" in exchange.delete(f"/paper/faults/{two['id']}")
+    client.result("TradesHistory")
+    assert exchange.delete("/paper/faults") == {"faults": 0}
+    client.result("Balance")
+
+
 @pytest.mark.parametrize(
     "wish",
     [
@@ -113,6 +182,9 @@ def test_public_endpoints_misbehave_too(exchange: RunningExchange) -> None:
         {"kind": "delay", "delay_s": -1},
         {"kind": "html", "times": 0},
         {"kind": "html", "match": {"method": "AddOrder"}},
+        {"kind": "html", "probability": 2},
+        {"kind": "lag", "delay_s": "five"},
+        {"kind": "html", "seed": -1},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(exchange: RunningExchange, wish: dict[str, object]) -> None:

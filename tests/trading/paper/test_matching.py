@@ -45,7 +45,7 @@ def check_books(exchange: Exchange, account: Account) -> None:
         beam += sign * trade.volume
         usd -= sign * trade.cost + trade.fee
     assert account.balances == {"ZUSD": usd, "BEAM": beam}
-    for asset, hold in exchange.holds_of(account).items():
+    for asset, hold in exchange.holds_of(exchange.open_orders_of(account)).items():
         assert ZERO <= hold <= account.balances[asset]
     for order in exchange.orders_of(account):
         trades = [exchange.trades[txid] for txid in order.trades]

@@ -258,9 +258,11 @@ def test_the_number_of_open_orders_per_pair_is_limited_by_the_tier(
     settings: PaperSettings, account_at: Callable[..., Client]
 ) -> None:
     with run_in_thread(replace(settings, rate_tier="starter")) as running:
+        running.post("/paper/clock", mode="manual", now=1_795_364_000)
         client = account_at(running)
         for _ in range(60):
             assert client.order("buy", "400", price="0.0020")["error"] == []
+        running.post("/paper/clock", mode="manual", now=1_795_364_060)
         assert client.order("buy", "400", price="0.0020")["error"] == ["EOrder:Orders limit exceeded"]
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.trading.paper.conftest import Client
-from trading.paper.replay import read_candles
 from trading.paper.server import CannotStart, run_in_thread
 from trading.paper.settings import PaperSettings
 
@@ -55,6 +54,13 @@ def test_advancing_closes_candles_and_moves_the_price_not_the_wall_clock(replay:
         assert running.get("/0/public/Time")["result"]["unixtime"] == 1_795_364_000
 
 
+def test_advancing_sets_the_wall_clock_when_told_to(replay: PaperSettings) -> None:
+    with run_in_thread(replay) as running:
+        answer = running.post("/paper/market/advance", candles=1, now=1_795_364_010)
+        assert answer["market_time"] == START + 1800
+        assert running.get("/0/public/Time")["result"]["unixtime"] == 1_795_364_010
+
+
 def test_an_interval_without_a_trade_appears_flat_and_keeps_the_rows_apart(replay: PaperSettings) -> None:
     with run_in_thread(replay) as running:
         running.post("/paper/market/advance", candles=4)
@@ -92,28 +98,6 @@ def test_the_market_clock_survives_a_restart_and_ends_with_the_files(replay: Pap
         assert running.get("/paper/market")["market_time"] == START + 2400
         running.post("/paper/market/advance", candles=12)
         assert "error" in running.post("/paper/market/advance", candles=1)
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("SOLUSD.csv", ROWS[0]),
-        ("NOPE_5.csv", ROWS[0]),
-        ("SOLUSD_5.csv", ""),
-        ("SOLUSD_5.csv", "1,2,3"),
-        ("SOLUSD_5.csv", "1719792000,a,1,1,1,1,1"),
-        ("SOLUSD_5.csv", "1719792000,nan,1,1,1,1,1"),
-    ],
-)
-def test_a_file_of_another_kind_is_refused_with_a_sentence(
-    replay: PaperSettings, tmp_path: Path, name: str, text: str
-) -> None:
-    path = tmp_path / name
-    path.write_text(text)
-    with pytest.raises(ValueError, match=name):
-        read_candles(path)
-    with pytest.raises(CannotStart), run_in_thread(replace(replay, candles=(path,))):
-        pass
 
 
 def test_a_start_outside_the_files_is_refused(replay: PaperSettings) -> None:

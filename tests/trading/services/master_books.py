@@ -34,7 +34,7 @@ class MovedClock:
         self.at += timedelta(seconds=seconds)
 
 
-@dataclass
+@dataclass(eq=False)
 class FakePublic:
     """What the exchange would answer; an error in its place is raised. `asked` records the calls."""
 
@@ -76,12 +76,12 @@ class FakePublic:
         self._ask(f"ticker {','.join(pairs)}")
         return {name: self.tickers[name] for name in pairs if name in self.tickers}
 
-    def ohlc(self, pair: str, interval_min: int = 1) -> Sequence[Candle]:
+    def ohlc(self, pair: str, interval_min: int = 1, *, since: int | None = None) -> Sequence[Candle]:
         self._ask(f"ohlc {pair} {interval_min}")
         answer = self.candles[pair]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return [row for row in answer if since is None or row.time > since]
 
 
 def ticker(bid: str, ask: str) -> Ticker:

@@ -12,6 +12,7 @@ from pytest_django.fixtures import Settings
 
 from tests.trading.services import master_books
 from tests.trading.services.master_books import NOW, D, FakePublic, MovedClock, ticker
+from trading import doorbell
 from trading.domain.money import Price, Ratio
 from trading.domain.order_state import OrderState
 from trading.kraken.errors import OutcomeUnknown, Unavailable
@@ -26,6 +27,7 @@ from trading.models import (
     OrderOrigin,
     Schedule,
     StrategyCycle,
+    Venue,
 )
 from trading.paper.server import run_in_thread
 from trading.paper.settings import PaperSettings
@@ -117,6 +119,14 @@ def public(clock: MovedClock, account: Account, strategy: Scripted) -> FakePubli
     return fake
 
 
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tasks whose bells were rung, in place of a message broker."""
+    heard: list[str] = []
+    monkeypatch.setattr(doorbell, "ring", lambda task, *_: heard.append(task))
+    return heard
+
+
 def candles_ending(at: datetime, *, score: int) -> list[Candle]:
     """Two closed candles, the last with `score` as its volume, and one still forming whose volume shouts 99."""
     start = int(at.timestamp()) - 120
@@ -189,6 +199,7 @@ def test_before_the_fees_were_read_the_entry_tier_is_assumed(
 def test_the_first_cycle_is_due_at_once_and_the_next_after_the_profiles_pause(
     clock: MovedClock, public: FakePublic
 ) -> None:
+    public.candles["BEAMUSD"] = candles_ending(NOW, score=30)
     _run(clock, public)
     assert Schedule.objects.get().due_at == NOW + timedelta(seconds=30)
     clock.advance(29)
@@ -199,8 +210,41 @@ def test_the_first_cycle_is_due_at_once_and_the_next_after_the_profiles_pause(
 
 def test_a_rich_master_looks_every_five_seconds(clock: MovedClock, public: FakePublic, account: Account) -> None:
     account.balances.update(total=D(5000))
+    public.candles["BEAMUSD"] = candles_ending(NOW, score=30)
     assert _run(clock, public).profile == "AGGRESSIVE"
     assert Schedule.objects.get().due_at == NOW + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(("cash", "spacing_s"), [("60.534", 3), ("500", 2), ("5000", 1)])
+def test_a_candidate_that_only_waits_for_the_spacing_is_entered_when_that_is_over(
+    cash: str, spacing_s: int, clock: MovedClock, public: FakePublic, account: Account
+) -> None:
+    account.balances.update(total=D(cash))
+    _run(clock, public)
+    assert Schedule.objects.get().due_at == NOW + timedelta(seconds=spacing_s)
+    clock.advance(spacing_s)
+    second = _run(clock, public)
+    entered = Order.objects.order_by("pk")
+    assert [order.instrument.symbol for order in entered] == ["SOL-USD", "BEAM-USD"]
+    assert entered[1].created_at - entered[0].created_at == timedelta(seconds=spacing_s)
+    pause = {3: 30, 2: 10, 1: 5}[spacing_s]
+    assert Schedule.objects.get().due_at == second.started_at + timedelta(seconds=pause)
+
+
+def test_an_order_names_the_strategy_that_asked_for_it(clock: MovedClock, public: FakePublic) -> None:
+    _run(clock, public)
+    order = Order.objects.get()
+    assert (order.strategy, order.strategy_version, order.parameters_hash) == ("scripted", "3", "abc")
+
+
+def test_a_strategy_that_is_not_registered_holds_up_no_cycle(
+    clock: MovedClock, public: FakePublic, settings: Settings
+) -> None:
+    settings.MASTER_STRATEGY = "forgotten"
+    with pytest.raises(registry.UnknownStrategyError, match="no strategy is called 'forgotten'"):
+        _run(clock, public)
+    settings.MASTER_STRATEGY = "scripted"
+    assert _run(clock, public).due_at == NOW
 
 
 def test_a_cycle_that_another_process_has_claimed_is_not_run_twice(clock: MovedClock, public: FakePublic) -> None:
@@ -274,15 +318,15 @@ def test_what_passes_by_itself_is_looked_at_again_soon_but_not_for_ever(
     assert pauses[-1] == 30
 
 
-def test_an_unmeasured_clock_is_measured_by_the_cycle_itself(
-    clock: MovedClock, public: FakePublic, monkeypatch: pytest.MonkeyPatch
+def test_an_unmeasured_clock_stops_entries_and_is_asked_for_without_waiting(
+    clock: MovedClock, public: FakePublic, rung: list[str]
 ) -> None:
-    from trading.models import Venue
-
     Venue.objects.update(offset_ms=None, offset_at=None)
-    monkeypatch.setattr(cycles.market, "FIRST_PAUSES_S", ())
-    _run(clock, public)
-    assert Venue.objects.get().offset_ms is not None
+    cycle = _run(clock, public)
+    assert _codes(cycle, "SOL-USD") == ["clock_unknown"]
+    assert cycles.CLOCK_TASK in rung
+    assert "time" not in public.asked
+    assert Schedule.objects.get().due_at == NOW + timedelta(seconds=3)
 
 
 def _open_position(account: Account) -> None:
@@ -394,7 +438,10 @@ def test_without_a_master_nothing_is_due(clock: MovedClock, strategy: Scripted) 
     assert not Schedule.objects.exists()
 
 
-def test_cycles_older_than_a_week_are_forgotten_and_their_orders_kept(clock: MovedClock, public: FakePublic) -> None:
+def test_cycles_older_than_a_week_are_forgotten_and_their_orders_kept(
+    clock: MovedClock, public: FakePublic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycles, "PRUNED_EVERY", 1)
     first = _run(clock, public)
     StrategyCycle.objects.filter(pk=first.pk).update(due_at=datetime(2026, 6, 1, tzinfo=UTC))
     clock.advance(30)
@@ -409,6 +456,7 @@ def test_the_paper_exchanges_market_is_judged_by_the_real_strategy_over_http(
     with run_in_thread(PaperSettings(state=tmp_path / "paper.sqlite3", market="demo")) as exchange:
         settings.KRAKEN_API_URL = exchange.url
         Account.objects.update(balances_as_of=SYSTEM.now())
+        Venue.objects.update(offset_at=SYSTEM.now())
         cycle = cycles.run_due_cycle(clock=SYSTEM)
     assert cycle is not None
     assert (cycle.problem, cycle.strategy) == ("", "apex")

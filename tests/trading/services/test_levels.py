@@ -12,6 +12,7 @@ from tests.trading.services.master_books import NOW, D, MovedClock
 from trading.domain.money import Money, Price, Ratio
 from trading.domain.order_state import OrderState
 from trading.models import Account, Instrument, Levels, Order, OrderKind, OrderOrigin, Position
+from trading.models import EntryPlan as KeptPlan
 from trading.services import levels, master_orders
 from trading.services.master_orders import StrategyEntry
 from trading.strategy.plan import EntryPlan, Target
@@ -120,7 +121,17 @@ def test_the_stop_sells_everything_with_the_reason(position: Position, clock: Mo
     (order,) = _at("0.00288", clock, beam)
     assert (order.quantity, order.kind, order.limit_price) == (D(10000), OrderKind.EXIT, None)
     assert (order.origin, order.state) == (OrderOrigin.STRATEGY, OrderState.READY)
-    assert order.reason == "stop: 0.00288 reached 0.00288"
+    assert order.reason == "stop: price 0.00288 is at or below 0.00288"
+    assert (order.strategy, order.strategy_version, order.parameters_hash) == ("apex", "1", "abc")
+
+
+def test_a_sale_by_hand_of_what_a_strategy_bought_names_no_strategy(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    order = master_orders.plan_exit(
+        instrument=beam, fraction=Fraction(1), origin=OrderOrigin.MANUAL, reason="", clock=clock
+    )
+    assert (order.strategy, order.strategy_version, order.parameters_hash) == ("", "", "")
 
 
 @pytest.mark.money
@@ -145,6 +156,17 @@ def test_the_count_of_targets_advances_with_the_order_that_sells(
     (order,) = _at("0.00318", clock, beam)
     assert (_kept().plan["targets_hit"], _kept().plan["exit_order"]) == (1, order.pk)
     assert [target["hit"] for target in _kept().plan["targets"]] == [True, False, False]
+
+
+def test_a_look_that_read_the_position_before_it_had_levels_does_not_undo_what_another_counted(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    read_early = Position.objects.select_related("account", "instrument", "levels").get(pk=position.pk)
+    (order,) = _at("0.00318", clock, beam)
+    known = levels._levels_of(read_early, now=clock.now())
+    assert known is not None
+    for plan in (known.plan, _kept().plan):
+        assert (plan["targets_hit"], plan["exit_order"]) == (1, order.pk)
 
 
 def test_while_an_exit_is_on_its_way_no_target_is_counted(
@@ -239,6 +261,28 @@ def test_an_error_in_one_position_does_not_stop_the_watch_of_the_next(
         master_books.price(row, bid="0.0028", ask="0.0028", now=clock.now())
     (exit_order,) = levels.watch(clock=clock)
     assert exit_order.instrument == other
+
+
+def test_levels_that_cannot_be_made_do_not_stop_the_watch_of_the_next(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    other = master_books.instrument("ADA-USD", quantity_min="1")
+    master_books.price(other, bid="0.002999", ask="0.003", now=clock.now())
+    order = master_orders.plan_entry(
+        instrument=other,
+        amount=Money(D(10)),
+        origin=OrderOrigin.STRATEGY,
+        reason="",
+        clock=clock,
+        entry_plan=StrategyEntry("apex", "1", "abc", PLAN, NOW),
+    )
+    master_books.fill(order, at_price="0.003", now=clock.now())
+    KeptPlan.objects.filter(order__instrument=beam).update(plan={"reference": "spoilt"})
+    clock.advance(2)
+    for row in (beam, other):
+        master_books.price(row, bid="0.0028", ask="0.0028", now=clock.now())
+    (sale,) = levels.watch(clock=clock)
+    assert sale.instrument == other
 
 
 def test_a_partly_booked_entry_waits_for_its_levels(position: Position, clock: MovedClock, beam: Instrument) -> None:

@@ -100,3 +100,16 @@ def vwap(
 
 def average(values: Sequence[float], period: int) -> Series:
     return [None if i + 1 < period else sum(values[i + 1 - period : i + 1]) / period for i in range(len(values))]
+
+
+def highest_before(high: Sequence[float], period: int) -> Series:
+    """Donchian's upper channel: the highest high of the `period` candles before each one."""
+    return [None if i < period else max(high[i - period : i]) for i in range(len(high))]
+
+
+def traded(times: Sequence[int], volume: Sequence[float], *, period: int, interval_s: int) -> list[int]:
+    """Candles with trades among the last `period` intervals by the clock."""
+    return [
+        sum(volume[j] > 0 and times[j] > times[i] - period * interval_s for j in range(i + 1))
+        for i in range(len(times))
+    ]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.trading.strategy import oracle
 from tests.trading.strategy.markets import FEES, SLIPPAGE, START, plan, walk, with_gaps
 from trading.domain.money import Price, Ratio
-from trading.strategy import apex
+from trading.strategy import apex, entries
 from trading.strategy.candles import Candles
-from trading.strategy.decisions import EntryDecision, Part, Veto
+from trading.strategy.decisions import EntryDecision, Part, Veto, figure
 from trading.strategy.parameters import ApexParameters
 from trading.strategy.plan import Target
 
@@ -121,7 +121,7 @@ def all_decisions(market: Candles, fees: Ratio = FEES, **parameters: Any) -> tup
         (Veto.TREND, "trend: close ", lambda: decided()[1]),
         (Veto.WEAK_TREND, "weak trend: ADX ", lambda: all_decisions(walk(7, step=0.012))),
         (Veto.DIRECTION, "direction: +DI ", lambda: decided()[1]),
-        (Veto.MOMENTUM, "momentum: MACD histogram -", lambda: decided()[1]),
+        (Veto.MOMENTUM, "momentum: MACD histogram \N{MINUS SIGN}", lambda: decided()[1]),
         (Veto.OVERBOUGHT, "overbought: RSI ", lambda: decided()[1]),
         (Veto.BELOW_VWAP, "below VWAP: close ", lambda: decided()[1]),
         (Veto.THIN_VOLUME, "thin volume: 0.", lambda: decided()[1]),
@@ -187,7 +187,7 @@ def test_the_levels_are_multiples_of_the_atr() -> None:
 
 def edge_with_target(percent: str, *, fees: str = "0.8", slippage: str = "0.1") -> Any:
     first = Target(Ratio.from_percent(percent), plan().targets[0].fraction)
-    return apex.edge_of(
+    return entries.edge_of(
         replace(plan(), targets=(first, *plan().targets[1:])),
         fees=Ratio.from_percent(fees),
         slippage=Ratio.from_percent(slippage),
@@ -212,7 +212,7 @@ def test_what_the_edge_leaves_is_the_profit_of_the_round_trip_in_money(
     target: Decimal, fee: Decimal, slippage: Decimal, money: Decimal
 ) -> None:
     first = Target(Ratio(target), plan().targets[0].fraction)
-    edge = apex.edge_of(replace(plan(), targets=(first,)), fees=Ratio(fee), slippage=Ratio(slippage))
+    edge = entries.edge_of(replace(plan(), targets=(first,)), fees=Ratio(fee), slippage=Ratio(slippage))
     sale = money * (1 + target)
     profit = sale - sale * fee - money - money * fee - money * slippage
     assert edge.left.value * money == profit
@@ -270,3 +270,11 @@ def test_a_decision_is_json_that_a_page_can_show() -> None:
     refused = json.loads(json.dumps(decided()[1][0].as_json()))
     assert refused["vetoes"] == [{"veto": "warm_up", "sentence": "warm-up: 1 closed candles, 100 needed"}]
     assert refused["plan"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-4.69e-06, "\N{MINUS SIGN}0.00000469"), (96506.123, "96506.1"), (0.5, "0.5"), (float("nan"), "unknown")],
+)
+def test_a_statistic_in_a_sentence_has_no_exponent_and_a_real_minus(value: float, text: str) -> None:
+    assert figure(value, 6) == text

@@ -46,7 +46,7 @@ def test_the_stop_sells_everything_at_its_level_and_below() -> None:
         decision = at(position(), text)
         assert decision is not None
         assert (decision.reason, decision.fraction, decision.level) == (ExitReason.STOP, 1, price("96"))
-        assert decision.sentence == f"stop: {text} reached 96"
+        assert decision.sentence == f"stop: price {text} is at or below 96"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,7 @@ def test_a_position_ends_after_its_maximum_holding_time() -> None:
     decision = at(held, "101", after_s=86_400)
     assert decision is not None
     assert (decision.reason, decision.fraction, decision.level) == (ExitReason.TIME, 1, None)
+    assert decision.sentence == "time: held 24 h 0 min, limit 24 h 0 min"
 
 
 def test_a_position_that_went_nowhere_is_given_up() -> None:

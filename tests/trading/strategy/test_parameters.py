@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from trading.strategy.breakout import BreakoutParameters
 from trading.strategy.parameters import ApexParameters, ParameterError
 
 
@@ -48,6 +50,38 @@ from trading.strategy.parameters import ApexParameters, ParameterError
 def test_a_parameter_out_of_range_is_refused_by_name(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ParameterError, match=sentence):
         ApexParameters(**changes)
+
+
+NONSENSE: dict[str, tuple[object, ...]] = {
+    "int": (0, -1, 1.5, True, "9", None),
+    "float": (float("nan"), float("inf"), True, "9", None),
+    "Decimal": (Decimal("NaN"), Decimal("Infinity"), 9, 0.5, "9", None),
+    "Fraction": (Fraction(0), Fraction(-1), Fraction(3, 2), 0.5, "1/2", None),
+    "tuple[Decimal, ...]": ((), (0.5,), (Decimal("NaN"),), (Decimal(-1),), (Decimal(0),)),
+    "tuple[Fraction, ...]": ((), (0.5,), (Fraction(-1),), (Fraction(2),)),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (kind, field.name, value)
+        for kind in (ApexParameters, BreakoutParameters)
+        for field in fields(kind)
+        for value in NONSENSE[str(field.type)]
+    ],
+)
+def test_nonsense_in_any_parameter_is_refused_with_a_sentence(kind: type[Any], name: str, value: object) -> None:
+    with pytest.raises(ParameterError) as refusal:
+        kind(**{name: value})
+    assert name in str(refusal.value) or "target" in str(refusal.value)
+    assert len(str(refusal.value).split()) > 4
+
+
+def test_parameters_cannot_be_changed_once_made() -> None:
+    for parameters in (ApexParameters(), BreakoutParameters()):
+        with pytest.raises(FrozenInstanceError):
+            parameters.warm_up = 200  # type: ignore[misc]
 
 
 def test_the_digest_changes_with_any_value_and_not_with_its_notation() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.trading.strategy.markets import FEES, SLIPPAGE
-from trading.strategy import apex
+from trading.strategy import apex, indicators, registry
 from trading.strategy.candles import Candles
 
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[4] / "shared" / "market-data"
@@ -40,6 +40,19 @@ def test_volatile_pairs_are_entered_from_time_to_time_at_the_entry_tier_fees(pai
     assert per_thousand <= measured <= 60
 
 
+@pytest.mark.parametrize("pair", ["PEPEUSD", "XDGUSD", "SOLUSD"])
+def test_breakouts_happen_on_real_candles_and_each_knows_nothing_of_later_ones(pair: str) -> None:
+    market, strategy = real(pair).upto(5_000), registry.get("breakout")
+    prepared = strategy.prepare(market)
+    candidates = prepared.candidates(fees=FEES, slippage=SLIPPAGE).tolist()
+    entries = [i for i in candidates if prepared.decide(i, fees=FEES, slippage=SLIPPAGE).enter]
+    print(f"{pair}: {len(entries)} entry signals in {len(market)} candles")
+    assert 5 <= len(entries) <= 500
+    for i in (*entries[:3], 1_000, 4_999):
+        alone = strategy.evaluate_entry(market.upto(i + 1), fees=FEES, slippage=SLIPPAGE)
+        assert alone == prepared.decide(i, fees=FEES, slippage=SLIPPAGE)
+
+
 def test_a_decision_on_real_candles_knows_nothing_of_later_ones() -> None:
     market = real("PEPEUSD").upto(5_000)
     prepared = apex.prepare(market)
@@ -57,9 +70,7 @@ def test_a_window_of_720_candles_sees_nearly_the_same_indicators_as_the_whole_hi
         volume=market.volume[4_280:5_000],
         interval_s=300,
     )
-    whole = apex.prepare(market.upto(5_000)).indicators
-    live = apex.prepare(window).indicators
-    assert whole is not None
-    assert live is not None
+    whole = indicators.compute(market.upto(5_000), parameters=apex.DEFAULTS)
+    live = indicators.compute(window, parameters=apex.DEFAULTS)
     for name in ("ema_slow", "rsi_slow", "adx", "atr", "vwap", "macd_histogram"):
         assert getattr(live, name)[-1] == pytest.approx(getattr(whole, name)[-1], rel=1e-8)

@@ -12,11 +12,11 @@ def test_apex_is_found_by_name_with_version_and_parameters_hash() -> None:
     assert (strategy.name, strategy.version) == (apex.NAME, apex.VERSION)
     assert strategy.parameters_hash == ApexParameters().digest()
     assert strategy.warm_up == ApexParameters().warm_up
-    assert registry.names() == ("apex",)
+    assert registry.names() == ("apex", "breakout")
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(registry.UnknownStrategyError, match="no strategy is called 'apx'; known: apex"):
+    with pytest.raises(registry.UnknownStrategyError, match="no strategy is called 'apx'; known: apex, breakout"):
         registry.get("apx")
 
 

@@ -1,0 +1,265 @@
+"""I8 and I9: what followers sold against what the master sold, walked again from executions and signals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+
+from copytrade.domain import obligations
+from copytrade.domain.obligations import Standing, Step
+from copytrade.models import CloseInstruction
+from trading.domain import order_state
+from trading.domain.instrument import Instrument as Rules
+from trading.domain.instrument import Side
+from trading.domain.money import Money, Price, Quantity, plain
+from trading.models import (
+    Adjustment,
+    AssetBalance,
+    Event,
+    EventKind,
+    Execution,
+    Instrument,
+    MarketPrice,
+    Order,
+    OrderKind,
+    Position,
+    Role,
+    Signal,
+    SignalKind,
+    Venue,
+)
+from trading.selectors.books import CHUNK, QUIET, Check, together
+
+#: A sale that failed is tried again with growing pauses, and told after several.
+RETRIED_FOR = timedelta(minutes=2)
+#: The price at which a rest was found too small to keep is not the one at which the whole was sold.
+MOVED = Decimal("0.9")
+
+_PLACE = ["account_id", "instrument_id"]
+_POSITION = ["pk", *_PLACE, "managed", "is_open", "opened_at", "opened_sequence", "updated_at"]
+_EXECUTION = ["pk", *_PLACE, "side", "quantity", "price", "booked_at", "order__signal__sequence"]
+_ADJUSTMENT = ["pk", *_PLACE, "managed_before", "managed_after", "after_sequence", "created_at"]
+_CLOSE = ["pk", *_PLACE, "after_sequence", "created_at"]
+_ENTRY = ["pk", *_PLACE, "signal__sequence", "filled"]
+
+
+@dataclass(slots=True)
+class _Master:
+    """What all followers share, by instrument: signals that were fanned out, prices, rules, and where the master is flat."""
+
+    signals: Mapping[int, Sequence[Signal]]
+    bids: Mapping[int, Decimal]
+    rules: Mapping[int, Rules]
+    flat: frozenset[int]
+
+
+@dataclass(slots=True)
+class _Place:
+    """The rows of one follower and instrument."""
+
+    position: Any
+    executions: Sequence[Any]
+    adjustments: Sequence[Any]
+    closes: Sequence[Any]
+    entries: Sequence[Any]
+    live: Sequence[Any]
+
+
+@dataclass(slots=True)
+class _Trip:
+    """From the first purchase to nothing left, by our own sales."""
+
+    began_at: datetime
+    ended_at: datetime
+    last_price: Decimal
+    last_pk: int
+    bought: dict[int, Quantity] = field(default_factory=dict)
+
+
+def checks(*, now: datetime) -> list[Check]:
+    flat = Check("I8", "where the master is flat, followers are flat or hold dust", "open positions")
+    share = Check("I9", "followers sold the master's share, no less and no more", "positions")
+    if Venue.objects.filter(pk=settings.VENUE, failing_since__isnull=False).exists():
+        flat.note = share.note = "left out: Kraken does not answer"
+        return [flat, share]
+    master = _master()
+    for place in _places():
+        position = place.position
+        instrument = position.instrument_id
+        share.looked_at += 1
+        for sentence in _closed_trips(place, master):
+            share.tell(sentence, account=position.account_id, row=f"position {position.pk}")
+        if not position.is_open:
+            continue
+        check = flat if instrument in master.flat else share
+        flat.looked_at += instrument in master.flat
+        if place.live or not _is_quiet(place, master, now=now):
+            continue
+        for sentence in _open(place, master, now=now):
+            check.tell(sentence, account=position.account_id, row=f"position {position.pk}")
+    return [flat, share]
+
+
+def _master() -> _Master:
+    signals: dict[int, list[Signal]] = defaultdict(list)
+    told = Signal.objects.filter(fan_out__isnull=False, account__venue=settings.VENUE).order_by("sequence")
+    for signal in told.iterator(CHUNK):
+        signals[signal.instrument_id].append(signal)
+    owned = Position.objects.filter(account__role=Role.MASTER, account__venue=settings.VENUE, is_open=False)
+    rules = {row.pk: row.rules for row in Instrument.objects.filter(positions__isnull=False).distinct()}
+    return _Master(
+        signals=signals,
+        bids=dict(MarketPrice.objects.filter(instrument_id__in=rules).values_list("instrument_id", "bid")),
+        rules=rules,
+        flat=frozenset(owned.values_list("instrument_id", flat=True)),
+    )
+
+
+def _places() -> Iterator[_Place]:
+    mine = {"account__role": Role.FOLLOWER, "account__venue": settings.VENUE}
+    entries = Order.objects.filter(**mine, kind=OrderKind.ENTRY, signal__isnull=False)
+    live = Order.objects.filter(**mine, state__in=order_state.LIVE)
+    tables: list[tuple[Any, list[str]]] = [
+        (Position.objects.filter(**mine), _POSITION),
+        (Execution.objects.filter(**mine), _EXECUTION),
+        (Adjustment.objects.filter(**mine), _ADJUSTMENT),
+        (CloseInstruction.objects.filter(**mine), _CLOSE),
+        (entries, _ENTRY),
+        (live, ["pk", *_PLACE]),
+    ]
+    streams = [
+        (rows.order_by(*_PLACE, "pk").values_list(*fields, named=True).iterator(CHUNK), _key) for rows, fields in tables
+    ]
+    for _, (positions, *rows) in together(*streams):
+        if positions:
+            yield _Place(positions[0], *rows)
+
+
+def _key(row: Any) -> tuple[int, int]:
+    return row.account_id, row.instrument_id
+
+
+def _is_quiet(place: _Place, master: _Master, *, now: datetime) -> bool:
+    instants: list[datetime] = [place.position.updated_at]
+    instants += [signal.created_at for signal in master.signals.get(place.position.instrument_id, ())[-1:]]
+    instants += [close.created_at for close in place.closes]
+    return max(instants) <= now - QUIET
+
+
+def _open(place: _Place, master: _Master, *, now: datetime) -> Iterator[str]:
+    position = place.position
+    rules, bid = master.rules[position.instrument_id], master.bids.get(position.instrument_id)
+    bought = {row.signal__sequence: Quantity(row.filled) for row in place.entries}
+    steps = [
+        *_signal_steps(master.signals.get(position.instrument_id, ()), bought, since=position.opened_sequence or 0),
+        *_own_steps(place, since=position.opened_at, until=None),
+    ]
+    result = obligations.obligation(
+        managed=Quantity(position.managed),
+        steps=steps,
+        in_exits=Quantity.zero(),
+        available=None,
+        instrument=rules,
+        price=None if bid is None else Price(bid),
+    )
+    kept = obligations.target(steps)
+    if Fraction(position.managed) < kept - Fraction(rules.lot_size):
+        share = plain(rules.floor_fraction(kept).value)
+        yield f"{plain(position.managed)} are left, the master's share would have kept {share}"
+    if result.standing is Standing.OWED and not _is_excused(position, result.owed, rules, bid, now=now):
+        yield f"{result.owed} of {plain(position.managed)} managed are owed, and no sale is under way"
+
+
+def _signal_steps(signals: Sequence[Signal], bought: Mapping[int, Quantity], *, since: int) -> Iterator[Step]:
+    for signal in signals:
+        if signal.sequence < since:
+            continue
+        if signal.kind == SignalKind.EXIT:
+            if signal.managed_before:
+                yield obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction)
+        elif signal.sequence in bought:
+            yield obligations.entry(sequence=signal.sequence, bought=bought[signal.sequence])
+
+
+def _own_steps(place: _Place, *, since: datetime | None, until: datetime | None) -> Iterator[Step]:
+    for row in (*place.adjustments, *place.closes):
+        if (since is not None and row.created_at < since) or (until is not None and row.created_at > until):
+            continue
+        if hasattr(row, "managed_before"):
+            before, after = Quantity(row.managed_before), Quantity(row.managed_after)
+            yield obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)
+        else:
+            yield obligations.close_all(after_sequence=row.after_sequence, number=row.pk)
+
+
+def _is_excused(position: Any, owed: Quantity, rules: Rules, bid: Decimal | None, *, now: datetime) -> bool:
+    """Something keeps it from being sold, and people know: asked only of the few that owe."""
+    place = {"account_id": position.account_id, "instrument_id": position.instrument_id}
+    tried = Order.objects.filter(**place, kind=OrderKind.EXIT, closed_at__gt=now - RETRIED_FOR, filled=Decimal(0))
+    if tried.exists():
+        return True
+    told = Event.objects.filter(
+        Q(order__instrument_id=position.instrument_id),
+        account_id=position.account_id,
+        kind__in=(EventKind.ALERT, EventKind.HELD),
+        resolved_at__isnull=True,
+        at__gte=position.opened_at or now,
+    )
+    if told.exists():
+        return True
+    # Coins that the owner's own orders hold cannot be sold.
+    held = AssetBalance.objects.filter(account_id=position.account_id, asset=rules.base_asset).first()
+    if held is None or bid is None:
+        return False
+    free = rules.round_quantity(min(owed, Quantity(max(Decimal(0), held.total - held.hold))))
+    return held.hold > 0 and not rules.sellable(free, Price(bid))
+
+
+def _closed_trips(place: _Place, master: _Master) -> Iterator[str]:
+    """Of what was sold whole: the share that the master had kept by then was too little to sell by itself."""
+    instrument = place.position.instrument_id
+    rules = master.rules[instrument]
+    for trip in _trips(place):
+        known = [s for s in master.signals.get(instrument, ()) if s.created_at <= trip.ended_at]
+        steps = [
+            *_signal_steps(known, trip.bought, since=min(trip.bought, default=0)),
+            *_own_steps(place, since=trip.began_at, until=trip.ended_at),
+        ]
+        kept = rules.floor_fraction(obligations.target(steps))
+        worth = Money(kept.value * trip.last_price * MOVED)
+        if kept and kept >= rules.quantity_min and worth >= rules.notional_min:
+            yield f"everything was sold by execution {trip.last_pk}, the master's share would have kept {kept}"
+
+
+def _trips(place: _Place) -> Iterator[_Trip]:
+    managed, trip = Decimal(0), None
+    rows = sorted(
+        [*((row.booked_at, 1, row.pk, row) for row in place.executions)]
+        + [(row.created_at, 0, row.pk, row) for row in place.adjustments],
+        key=lambda item: item[:2],
+    )
+    for at, is_execution, _, row in rows:
+        if not is_execution:
+            managed = row.managed_after
+            trip = trip if managed else None
+            continue
+        if trip is None:
+            trip = _Trip(began_at=at, ended_at=at, last_price=row.price, last_pk=row.pk)
+        trip.ended_at, trip.last_price, trip.last_pk = at, row.price, row.pk
+        if row.side == Side.BUY:
+            managed += row.quantity
+            sequence = row.order__signal__sequence or 0
+            trip.bought[sequence] = trip.bought.get(sequence, Quantity.zero()) + Quantity(row.quantity)
+            continue
+        managed -= row.quantity
+        if managed <= 0:
+            yield trip
+            trip = None

@@ -1,0 +1,218 @@
+"""Exit obligations, computed again from the books at every look: what the planner sells from and what the operator sees."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from copytrade.domain import obligations
+from copytrade.domain.obligations import Obligation, Standing, Step
+from copytrade.models import CloseInstruction
+from trading.domain import order_state
+from trading.domain.money import Price, Quantity
+from trading.domain.order_state import OrderState
+from trading.models import Adjustment, MarketPrice, Order, OrderKind, Position, Role, Signal, SignalKind
+
+#: Positions that are walked in one look for the operator.
+POSITIONS_MAX = 5_000
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What obligations are computed from, for a batch of positions, by (account, instrument) or instrument."""
+
+    signals: Mapping[int, Sequence[Signal]]
+    bought: Mapping[tuple[int, int], Mapping[int, Quantity]]
+    adjustments: Mapping[tuple[int, int], Sequence[Adjustment]]
+    closes: Mapping[tuple[int, int], Sequence[CloseInstruction]]
+    bids: Mapping[int, Decimal]
+
+    def closes_now(self, position: Position) -> list[CloseInstruction]:
+        """The owner's instructions since this position was opened."""
+        opened = position.opened_at
+        given = self.closes.get((position.account_id, position.instrument_id), ())
+        return [close for close in given if opened is None or close.created_at >= opened]
+
+    def answered(self, position: Position) -> Signal | None:
+        """The newest exit of the master that a sale now answers; None when the owner asked to sell everything."""
+        if self.closes_now(position):
+            return None
+        known, since = self.signals.get(position.instrument_id, ()), position.opened_sequence or 0
+        sold = [signal for signal in known if signal.kind == SignalKind.EXIT and signal.sequence >= since]
+        return max(sold, key=lambda signal: signal.sequence, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One follower's sellable obligation. `since`: the exit that was not carried out in full; `last`: the newest sale."""
+
+    position: Position
+    quantity: Quantity
+    since: datetime
+    last: Order | None
+    why: str
+
+
+def candidates() -> QuerySet[Position]:
+    """Open positions of followers that something after their first entry may have asked to sell."""
+    sold = _fanned_out().filter(
+        kind=SignalKind.EXIT, instrument=OuterRef("instrument"), sequence__gt=OuterRef("opened_sequence")
+    )
+    asked = CloseInstruction.objects.filter(
+        account=OuterRef("account"), instrument=OuterRef("instrument"), created_at__gte=OuterRef("opened_at")
+    )
+    followers = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER, account__venue=settings.VENUE)
+    return followers.filter(Q(Exists(sold)) | Q(Exists(asked)))
+
+
+def read_books(positions: Sequence[Position]) -> Books:
+    accounts = {p.account_id for p in positions}
+    instruments = {p.instrument_id for p in positions}
+    first = min((p.opened_sequence or 0 for p in positions), default=0)
+    signals: dict[int, list[Signal]] = defaultdict(list)
+    for signal in _fanned_out().filter(instrument_id__in=instruments, sequence__gte=first):
+        signals[signal.instrument_id].append(signal)
+    bought: dict[tuple[int, int], dict[int, Quantity]] = defaultdict(dict)
+    entries = Order.objects.filter(
+        account_id__in=accounts, instrument_id__in=instruments, kind=OrderKind.ENTRY, signal__sequence__gte=first
+    )
+    for account_id, instrument_id, sequence, filled in entries.values_list(
+        "account_id", "instrument_id", "signal__sequence", "filled"
+    ):
+        bought[account_id, instrument_id][sequence] = Quantity(filled)
+    adjustments: dict[tuple[int, int], list[Adjustment]] = defaultdict(list)
+    for row in Adjustment.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
+        adjustments[row.account_id, row.instrument_id].append(row)
+    closes: dict[tuple[int, int], list[CloseInstruction]] = defaultdict(list)
+    for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
+        closes[close.account_id, close.instrument_id].append(close)
+    bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
+    return Books(signals, bought, adjustments, closes, bids)
+
+
+def of(position: Position, books: Books, *, available: Quantity | None) -> Obligation:
+    """What this position owes now; `available` None: not known, Kraken decides."""
+    bid = books.bids.get(position.instrument_id)
+    return obligations.obligation(
+        managed=Quantity(position.managed),
+        steps=[*_steps(position, books), *_exits(position, books)],
+        in_exits=Quantity.zero(),
+        available=available,
+        instrument=position.instrument.rules,
+        price=None if bid is None else Price(bid),
+    )
+
+
+def owed() -> list[Owed]:
+    """Everything sellable that followers still owe, sales under way included, the oldest first."""
+    found: list[Owed] = []
+    rows = list(candidates().select_related("account__user", "instrument").order_by("pk")[:POSITIONS_MAX])
+    for start in range(0, len(rows), BATCH):
+        found += _owed_of(rows[start : start + BATCH])
+    return sorted(found, key=lambda row: row.since)
+
+
+def _owed_of(positions: Sequence[Position]) -> list[Owed]:
+    books = read_books(positions)
+    results = {position.pk: of(position, books, available=None) for position in positions}
+    owing = [position for position in positions if results[position.pk].standing is Standing.OWED]
+    last = _last_sales(owing)
+    rows = []
+    for position in owing:
+        order = last.get((position.account_id, position.instrument_id))
+        since = _since(position, books)
+        rows.append(Owed(position, results[position.pk].owed, since, order, _why(order, since=since)))
+    return rows
+
+
+def _since(position: Position, books: Books) -> datetime:
+    exits = _exits(position, books)
+    step = obligations.unmet(
+        managed=Quantity(position.managed),
+        steps=[*_steps(position, books), *exits],
+        exits=exits,
+        instrument=position.instrument.rules,
+    )
+    return position.updated_at if step is None else exits[step]
+
+
+def _last_sales(positions: Sequence[Position]) -> dict[tuple[int, int], Order]:
+    """The newest sale of each position that may have to do with what is owed."""
+    accounts, instruments = {p.account_id for p in positions}, {p.instrument_id for p in positions}
+    sales = Order.objects.filter(account_id__in=accounts, instrument_id__in=instruments, kind=OrderKind.EXIT)
+    opened = {(p.account_id, p.instrument_id): p.opened_at for p in positions}
+    found: dict[tuple[int, int], Order] = {}
+    for order in sales.order_by("exit_number"):
+        since = opened.get((order.account_id, order.instrument_id))
+        if since is not None and order.created_at >= since:
+            found[order.account_id, order.instrument_id] = order
+    return found
+
+
+_WAITING = {
+    OrderState.READY: "The sale waits to be sent.",
+    OrderState.SENDING: "The sale is being sent.",
+    OrderState.UNKNOWN: "Whether Kraken took the sale is not known yet; NIJA is finding out.",
+    OrderState.ACKED: "The sale is at Kraken and not finished.",
+    OrderState.PARTIAL: "The sale is at Kraken and partly filled.",
+    OrderState.MANUAL: "A person must decide what became of the last sale.",
+}
+
+
+def _why(order: Order | None, *, since: datetime) -> str:
+    """Why it is still owed."""
+    if order is None:
+        return "No sale was tried yet."
+    if order.state in order_state.LIVE:
+        return _WAITING.get(OrderState(order.state), "The sale is planned.")
+    if order.filled:
+        return "The last sale sold a part." if order.created_at >= since else "No sale was tried since then."
+    return f"The last sale sold nothing: {order.refusal or order.state}. It is tried again."
+
+
+def _fanned_out() -> QuerySet[Signal]:
+    """Signals whose copies are written: an exit planned before its copy would be a sale that no outcome tells of."""
+    return Signal.objects.filter(fan_out__isnull=False)
+
+
+def _steps(position: Position, books: Books) -> list[Step]:
+    """What was bought, and what left by the owner's hand."""
+    key = (position.account_id, position.instrument_id)
+    bought = books.bought.get(key, {})
+    steps = [
+        obligations.entry(sequence=signal.sequence, bought=bought[signal.sequence])
+        for signal in _signals(position, books)
+        if signal.kind == SignalKind.ENTRY and signal.sequence in bought
+    ]
+    opened = position.opened_at
+    for row in books.adjustments.get(key, ()):
+        if opened is None or row.created_at >= opened:
+            before, after = Quantity(row.managed_before), Quantity(row.managed_after)
+            steps.append(
+                obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)
+            )
+    return steps
+
+
+def _exits(position: Position, books: Books) -> dict[Step, datetime]:
+    """What asks for a sale: the master's exits and the owner's instructions, with their instants."""
+    asked = {
+        obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction): signal.created_at
+        for signal in _signals(position, books)
+        if signal.kind == SignalKind.EXIT
+    }
+    for close in books.closes_now(position):
+        asked[obligations.close_all(after_sequence=close.after_sequence, number=close.pk)] = close.created_at
+    return asked
+
+
+def _signals(position: Position, books: Books) -> list[Signal]:
+    since = position.opened_sequence or 0
+    return [signal for signal in books.signals.get(position.instrument_id, ()) if signal.sequence >= since]

@@ -1,0 +1,75 @@
+"""The global breaker on a fleet: entries stop, the operator is told, exits flow, an operator resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from copytrade.models import FanOut
+from copytrade.services import breaker, watch
+from tests.functional.scenario import Fleet, gather
+from tests.support.world import World
+from trading.models import Control, Event, OrderKind
+from trading.services import alerts, halts
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+NAMES = ("ada", "ben", "cat", "dan", "eve", "fay")
+
+
+def failing(make_world: Callable[..., World], *, failures: int) -> Fleet:
+    """Six followers, the first of whom hold BEAM, and then so many refusals of the rest."""
+    fleet = gather(make_world, *NAMES)
+    for name in NAMES[:failures]:
+        fleet.spoil("error:EOrder:Insufficient funds", name=name)
+    fleet.buy()
+    fleet.live(2)
+    return fleet
+
+
+def test_it_stops_entries_once_tells_and_lets_exits_flow(make_world: Callable[..., World]) -> None:
+    fleet = failing(make_world, failures=4)
+    clock = fleet.world.clock
+    assert "4 of the last 6 copied entries failed" in breaker.watch(clock=clock)
+    assert breaker.watch(clock=clock) == ""
+    control = Control.objects.get()
+    assert control.stopped_at == clock.now()
+    assert control.changed_by == "breaker"
+    assert Event.objects.get(kind="stopped").actor == "breaker"
+    assert alerts.unresolved().get().subject == "breaker"
+    fleet.sell()
+    fleet.live(4)
+    assert fleet.held(fleet.master) == fleet.held(fleet["fay"]) == 0
+    watch.look(clock=clock)
+    assert alerts.unresolved().get().subject == "breaker"
+
+
+def test_after_an_operator_resumed_the_same_failures_do_not_count_again(make_world: Callable[..., World]) -> None:
+    fleet = failing(make_world, failures=6)
+    clock = fleet.world.clock
+    assert breaker.watch(clock=clock)
+    fleet.world.move(1)
+    halts.resume_platform(actor="operator@nija.example", clock=clock)
+    watch.look(clock=clock)
+    assert breaker.watch(clock=clock) == ""
+    assert not alerts.unresolved().exists()
+
+
+def test_it_leaves_a_fleet_alone_whose_failures_are_few(make_world: Callable[..., World]) -> None:
+    fleet = failing(make_world, failures=3)
+    assert breaker.watch(clock=fleet.world.clock) == ""
+    assert [len(fleet.orders(fleet[name], OrderKind.ENTRY)) for name in NAMES] == [1] * 6
+
+
+def test_more_copied_orders_than_followers_stop_entries(make_world: Callable[..., World]) -> None:
+    fleet = failing(make_world, failures=0)
+    FanOut.objects.update(followers=5)
+    assert "6 copied entry orders for 5 followers" in breaker.watch(clock=fleet.world.clock)
+
+
+def test_an_operators_stop_keeps_its_reason(make_world: Callable[..., World]) -> None:
+    fleet = failing(make_world, failures=6)
+    halts.stop_platform(actor="operator@nija.example", reason="drill", clock=fleet.world.clock)
+    assert breaker.watch(clock=fleet.world.clock) == ""
+    assert not halts.stop_platform_once(actor="breaker", reason="x", clock=fleet.world.clock)
+    assert Control.objects.get().reason == "drill"

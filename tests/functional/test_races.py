@@ -1,0 +1,413 @@
+"""Races that one connection cannot show: two of them on PostgreSQL, each stopped where the other one must be seen or waited for.
+
+What counts is what the exchange saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+
+import pytest
+from django.db import connection
+
+from copytrade.models import CopyOrder, CopyStatus, FanOut
+from copytrade.services import entries, exits, fan_out
+from tests.functional.scenario import BEAM, Fleet, gather
+from tests.support.races import Actor
+from tests.support.world import Trader, World
+from trading import doorbell
+from trading.domain.instrument import Side
+from trading.domain.order_state import OrderState
+from trading.models import Execution, Order, OrderKind, OrderOrigin, Signal
+from trading.services import balances, booking, halts, lanes, outside, sending
+from trading.services.lanes import Purpose
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(
+        connection.vendor != "postgresql", reason="SQLite lets one writer in at a time; these races are PostgreSQL's"
+    ),
+]
+
+NAMES = ("ada", "ben", "cid")
+
+
+@pytest.fixture
+def fleet(make_world: Callable[..., World]) -> Fleet:
+    return gather(make_world, *NAMES)
+
+
+def followers(fleet: Fleet) -> list[Trader]:
+    return list(fleet.followers.values())
+
+
+def pending_copies(fleet: Fleet, *, symbol: str = BEAM) -> list[int]:
+    """The master has bought, his signal is fanned out, nothing is claimed yet."""
+    fleet.buy(symbol=symbol)
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    assert fan_out.claim_signals(clock=fleet.world.clock) == 1
+    return list(CopyOrder.objects.filter(status=CopyStatus.PENDING).order_by("pk").values_list("pk", flat=True))
+
+
+def entries_asked(fleet: Fleet) -> dict[str, int]:
+    """AddOrder requests per follower, accepted or not."""
+    return {name: fleet.asked(trader) for name, trader in fleet.followers.items()}
+
+
+def states(traders: list[Trader]) -> set[str]:
+    return set(Order.objects.filter(account__in=[t.account for t in traders]).values_list("state", flat=True))
+
+
+# Claim and stop.
+
+
+def test_a_stop_waits_for_a_claim_under_way_and_what_was_not_yet_written_is_not_written(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies = fleet.world.clock, pending_copies(fleet)
+    claim = Actor(partial(entries.execute, copies, clock=clock))
+    claimed = claim.hold(monkeypatch, lanes, "claim", when="after")
+    committed = claim.hold(monkeypatch, sending, "transmit", when="before")
+    claim.start()
+    claimed.until_reached()
+
+    stop = Actor(partial(halts.stop_platform, actor="test", reason="Race", clock=clock)).start()
+    stop.until_it_waits()
+    claimed.let_go()
+    committed.until_reached()
+    report = stop.until_it_ends()
+    committed.let_go()
+    claim.until_it_ends()
+
+    assert report.already_sent == len(NAMES)
+    assert entries_asked(fleet) == dict.fromkeys(NAMES, 0)
+    assert states(followers(fleet)) == {OrderState.NOT_PLACED}
+    fleet.live(3)
+    assert entries_asked(fleet) == dict.fromkeys(NAMES, 0)
+
+
+def test_a_claim_that_meets_an_uncommitted_stop_waits_for_it_and_claims_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies = fleet.world.clock, pending_copies(fleet)
+    stop = Actor(partial(halts.stop_platform, actor="test", reason="Race", clock=clock))
+    written = stop.hold(monkeypatch, doorbell, "changed", when="before")
+    stop.start()
+    written.until_reached()
+
+    claim = Actor(partial(entries.execute, copies, clock=clock)).start()
+    claim.until_it_waits()
+    written.let_go()
+    assert stop.until_it_ends().already_sent == 0
+
+    assert claim.until_it_ends() == 0
+    assert entries_asked(fleet) == dict.fromkeys(NAMES, 0)
+    assert set(CopyOrder.objects.values_list("status", flat=True)) == {CopyStatus.SKIPPED}
+
+
+def test_the_stop_of_one_account_waits_for_its_claim_and_leaves_the_others_alone(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies, ada = fleet.world.clock, pending_copies(fleet), fleet["ada"]
+    claim = Actor(partial(entries.execute, copies, clock=clock))
+    claimed = claim.hold(monkeypatch, lanes, "claim", when="after")
+    committed = claim.hold(monkeypatch, sending, "transmit", when="before")
+    claim.start()
+    claimed.until_reached()
+
+    stop = Actor(partial(halts.stop_account, ada.account, actor="test", reason="Race", clock=clock)).start()
+    stop.until_it_waits()
+    claimed.let_go()
+    committed.until_reached()
+    assert stop.until_it_ends().already_sent == 1
+    committed.let_go()
+    claim.until_it_ends()
+
+    assert entries_asked(fleet) == {"ada": 0, "ben": 1, "cid": 1}
+    assert states([ada]) == {OrderState.NOT_PLACED}
+
+
+def test_a_claim_passes_over_an_account_whose_stop_is_not_committed_and_then_refuses_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies, ada = fleet.world.clock, pending_copies(fleet), fleet["ada"]
+    stop = Actor(partial(halts.stop_account, ada.account, actor="test", reason="Race", clock=clock))
+    written = stop.hold(monkeypatch, doorbell, "changed", when="before")
+    stop.start()
+    written.until_reached()
+
+    assert entries.execute(copies, clock=clock) == 2
+    written.let_go()
+    stop.until_it_ends()
+    assert entries.execute(copies, clock=clock) == 0
+
+    assert entries_asked(fleet) == {"ada": 0, "ben": 1, "cid": 1}
+    assert fleet.copy(ada).status == CopyStatus.SKIPPED
+
+
+def test_the_masters_claim_waits_for_the_stop_of_his_account_and_sends_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, order = fleet.world.clock, fleet.buy()
+    stop = Actor(partial(halts.stop_account, fleet.master.account, actor="test", reason="Race", clock=clock))
+    written = stop.hold(monkeypatch, doorbell, "changed", when="before")
+    stop.start()
+    written.until_reached()
+
+    claim = Actor(partial(sending.send_ready, OrderKind.ENTRY, clock=clock)).start()
+    claim.until_it_waits()
+    written.let_go()
+    stop.until_it_ends()
+
+    assert claim.until_it_ends() == 0
+    order.refresh_from_db()
+    assert order.state == OrderState.SKIPPED
+    assert fleet.asked(fleet.master) == 0
+
+
+# Claim and claim.
+
+
+def test_two_claims_of_the_same_copies_send_each_of_them_once(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, copies = fleet.world.clock, pending_copies(fleet)
+    first = Actor(partial(entries.execute, copies, clock=clock))
+    claimed = first.hold(monkeypatch, lanes, "claim", when="after")
+    first.start()
+    claimed.until_reached()
+
+    second = Actor(partial(entries.execute, copies, clock=clock)).start()
+    assert second.until_it_ends() == 0
+    claimed.let_go()
+    assert first.until_it_ends() == len(NAMES)
+
+    assert entries_asked(fleet) == dict.fromkeys(NAMES, 1)
+    assert all(len(fleet.at_exchange(trader, "buy")) == 1 for trader in followers(fleet))
+    fleet.assert_books_agree()
+
+
+def test_claims_of_two_signals_at_once_open_no_more_positions_than_the_follower_allows(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada", max_open_positions=1)
+    fleet.world.pin("ETHUSD", bid="3000", ask="3000.01")
+    first_copies = pending_copies(fleet)
+    second_copies = [pk for pk in pending_copies(fleet, symbol="ETH-USD") if pk not in first_copies]
+    first = Actor(partial(entries.execute, first_copies, clock=fleet.world.clock))
+    claimed = first.hold(monkeypatch, lanes, "claim", when="after")
+    first.start()
+    claimed.until_reached()
+
+    second = Actor(partial(entries.execute, second_copies, clock=fleet.world.clock)).start()
+    assert second.until_it_ends() == 0
+    claimed.let_go()
+    assert first.until_it_ends() == 1
+    assert entries.execute(second_copies, clock=fleet.world.clock) == 0
+
+    assert entries_asked(fleet) == {"ada": 1}
+    refused = CopyOrder.objects.get(pk__in=second_copies)
+    assert refused.status == CopyStatus.SKIPPED
+    assert fleet.held(fleet["ada"], "XETH") == 0
+
+
+def test_a_lane_that_is_being_claimed_for_an_order_is_given_to_no_read(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies = fleet.world.clock, pending_copies(fleet)
+    before = {name: len(fleet.log(trader)) for name, trader in fleet.followers.items()}
+    claim = Actor(partial(entries.execute, copies, clock=clock))
+    claimed = claim.hold(monkeypatch, lanes, "claim", when="after")
+    claim.start()
+    claimed.until_reached()
+
+    accounts = [trader.account for trader in followers(fleet)]
+    read = Actor(partial(balances.refresh, accounts, clock=clock, purpose=Purpose.REFRESH)).start()
+    read.until_it_ends()
+    assert {name: len(fleet.log(trader)) for name, trader in fleet.followers.items()} == before
+    claimed.let_go()
+    claim.until_it_ends()
+
+    assert entries_asked(fleet) == dict.fromkeys(NAMES, 1)
+    fleet.assert_books_agree()
+
+
+def test_two_workers_that_take_the_same_signal_make_its_copies_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = fleet.world.clock
+    fleet.buy()
+    sending.send_ready(OrderKind.ENTRY, clock=clock)
+    first = Actor(partial(fan_out.claim_signals, clock=clock))
+    inside = first.hold(monkeypatch, fan_out, "_entry", when="before")
+    first.start()
+    inside.until_reached()
+
+    second = Actor(partial(fan_out.claim_signals, clock=clock)).start()
+    second.until_it_waits()
+    inside.let_go()
+
+    assert (first.until_it_ends(), second.until_it_ends()) == (1, 0)
+    assert FanOut.objects.count() == 1
+    fleet.world.settle()
+    assert entries_asked(fleet) == dict.fromkeys(NAMES, 1)
+
+
+# Booking.
+
+
+def acknowledged(fleet: Fleet, trader: Trader, *, times: int = 1) -> Order:
+    """The master has bought, this follower's copy is at the exchange and not booked."""
+    fleet.spoil("error:EService:Busy", name=trader.account.user.email.split("@")[0], endpoint="QueryOrders")
+    entries.execute(pending_copies(fleet), clock=fleet.world.clock)
+    order = Order.objects.get(account=trader.account, state=OrderState.ACKED)
+    assert not order.executions.exists()
+    return order
+
+
+def test_two_that_read_the_same_fill_book_it_once(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = fleet["ada"]
+    order = acknowledged(fleet, ada)
+    slow = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock))
+    read = slow.hold(monkeypatch, booking, "book_report", when="before")
+    slow.start()
+    read.until_reached()
+
+    Actor(partial(booking.book, [order.pk], clock=fleet.world.clock)).start().until_it_ends()
+    bought = fleet.world.managed(ada, BEAM)
+    read.let_go()
+    slow.until_it_ends()
+
+    assert fleet.world.managed(ada, BEAM) == bought == fleet.held(ada)
+    fleet.assert_books_agree(ada)
+
+
+def test_a_booking_waits_for_the_other_one_of_its_position_and_finds_it_done(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = fleet.buy()
+    fleet.spoil("error:EService:Busy", endpoint="QueryOrders")
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    first = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock))
+    folded = first.hold(monkeypatch, booking, "_fold", when="after")
+    first.start()
+    folded.until_reached()
+
+    second = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock)).start()
+    second.until_it_waits()
+    folded.let_go()
+    first.until_it_ends()
+    second.until_it_ends()
+
+    assert Signal.objects.count() == 1
+    assert Execution.objects.filter(order=order).count() == len(fleet.at_exchange(fleet.master, "buy")[0]["trades"])
+    fleet.assert_books_agree(fleet.master)
+
+
+# Booking and planning exits.
+
+
+def late_fill(fleet: Fleet, trader: Trader) -> Order:
+    """The follower holds one copy, a second one is at the exchange and not booked, and the master has sold all."""
+    clock = fleet.world.clock
+    fleet.buy()
+    fleet.world.settle()
+    order = acknowledged(fleet, trader)
+    fleet.sell()
+    sending.send_ready(OrderKind.EXIT, clock=clock)
+    assert fan_out.claim_signals(clock=clock) == 1
+    return order
+
+
+def test_a_late_fill_waits_while_an_exit_is_planned_and_is_sold_by_the_next_one(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = fleet["ada"]
+    order = late_fill(fleet, ada)
+    before = fleet.world.managed(ada, BEAM)
+    plan = Actor(partial(exits.plan_due, clock=fleet.world.clock))
+    planned = plan.hold(monkeypatch, exits, "_link", when="before")
+    plan.start()
+    planned.until_reached()
+
+    book = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock)).start()
+    book.until_it_waits()
+    planned.let_go()
+    plan.until_it_ends()
+    book.until_it_ends()
+
+    first = Order.objects.get(account=ada.account, kind=OrderKind.EXIT)
+    assert first.quantity == before < fleet.world.managed(ada, BEAM)
+    fleet.world.settle()
+    assert len(fleet.at_exchange(ada, "sell")) == 2
+    assert all(fleet.held(trader) == 0 for trader in followers(fleet))
+    fleet.assert_books_agree()
+
+
+def test_an_exit_is_not_planned_while_a_fill_is_being_booked_and_then_sells_it_too(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = fleet["ada"]
+    order = late_fill(fleet, ada)
+    book = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock))
+    folded = book.hold(monkeypatch, booking, "_fold", when="after")
+    book.start()
+    folded.until_reached()
+
+    exits.plan_due(clock=fleet.world.clock)
+    assert not Order.objects.filter(account=ada.account, kind=OrderKind.EXIT).exists()
+    folded.let_go()
+    book.until_it_ends()
+
+    held = fleet.held(ada)
+    fleet.world.settle()
+    (sold,) = fleet.at_exchange(ada, "sell")
+    assert Decimal(sold["vol_exec"]) == held
+    assert fleet.held(ada) == 0
+
+
+def test_two_that_plan_exits_at_once_plan_one_for_each_position(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.buy()
+    fleet.world.settle()
+    fleet.sell()
+    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    first = Actor(partial(exits.plan_due, clock=fleet.world.clock))
+    planned = first.hold(monkeypatch, exits, "_link", when="before")
+    first.start()
+    planned.until_reached()
+
+    assert Actor(partial(exits.plan_due, clock=fleet.world.clock)).start().until_it_ends() == 0
+    planned.let_go()
+    assert first.until_it_ends() == len(NAMES)
+
+    fleet.world.settle()
+    assert all(len(fleet.at_exchange(trader, "sell")) == 1 for trader in followers(fleet))
+    assert all(fleet.held(trader) == 0 for trader in followers(fleet))
+
+
+# The master's trades outside NIJA.
+
+
+def test_two_that_find_the_same_order_outside_nija_book_and_signal_it_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = fleet.world.clock
+    outside.look(clock=clock)
+    fleet.world.move(5)
+    fleet.by_hand("master", Side.BUY, quantity="5000")
+    slow = Actor(partial(outside.look, clock=clock))
+    read = slow.hold(monkeypatch, outside, "_book", when="before")
+    slow.start()
+    read.until_reached()
+
+    # Its turn is over by now; somebody else looks, and finds and books the same.
+    fleet.world.move(5)
+    assert Actor(partial(outside.look, clock=clock)).start().until_it_ends() == 1
+    read.let_go()
+    slow.until_it_ends()
+
+    assert Order.objects.filter(origin=OrderOrigin.OUTSIDE).count() == Signal.objects.count() == 1
+    fleet.assert_books_agree(fleet.master)
+    fleet.world.settle()
+    assert all(len(fleet.at_exchange(trader, "buy")) <= 1 for trader in followers(fleet))
