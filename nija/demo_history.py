@@ -308,6 +308,8 @@ DEEDS: Sequence[Deed] = (
     Deed(86.0, _buy("ETH-USD", "15")),
     Deed(78.0, _sell("ETH-USD")),
     Deed(76.0, _set("ben@nija.example", denied_symbols=["SOL-USD"])),
+    Deed(75.0, _buy("SOL-USD", "12")),
+    Deed(70.0, _sell("SOL-USD")),
     *(Deed(at) for at in (64.0, 62.0, 56.6, 55.6)),
     Deed(52.5, _set("ben@nija.example", denied_symbols=[])),
     *(Deed(at) for at in (48.4, 46.4, 44.4, 37.2, 36.5, 35.9)),

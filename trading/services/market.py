@@ -85,9 +85,11 @@ def refresh_instruments(*, clock: Clock, client: PublicClient | None = None) -> 
         unique_fields=["venue", "symbol"],
         update_fields=[*_RULES, "updated_at"],
     )
-    Instrument.objects.filter(venue=settings.VENUE, tradable=True, updated_at__lt=now).update(
-        tradable=False, updated_at=now
+    # By name, not by age: a refresh that began earlier may have written these rows a moment ago.
+    unlisted = Instrument.objects.filter(venue=settings.VENUE, tradable=True).exclude(
+        symbol__in=[rules.symbol for rules in known.instruments]
     )
+    unlisted.update(tradable=False, updated_at=now)
     return len(known.instruments)
 
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
 from pytest_django.fixtures import Settings
 
 from tests.trading.services import master_books
@@ -65,6 +67,26 @@ def test_a_pair_that_is_no_longer_listed_becomes_untradable_and_comes_back(
     clock.advance(300)
     market.refresh_instruments(clock=clock, client=public)
     assert Instrument.objects.get(symbol="BEAM-USD").tradable
+
+
+def test_a_refresh_that_another_one_overtakes_leaves_every_listed_pair_tradable(
+    clock: MovedClock, public: FakePublic
+) -> None:
+    """At the first start several processes read the pairs at once, and the one that asked first may write last."""
+    earlier, later = MovedClock(), clock
+    later.advance(1)
+    overtaken: list[str] = []
+
+    def overtake(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith('UPDATE "trading_instrument"') and not overtaken:
+            overtaken.append(sql)
+            market.refresh_instruments(clock=earlier, client=public)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(overtake):
+        market.refresh_instruments(clock=later, client=public)
+    assert overtaken
+    assert Instrument.objects.filter(tradable=True).count() == 2
 
 
 def test_an_answer_without_any_dollar_pair_changes_nothing(clock: MovedClock, public: FakePublic) -> None:
