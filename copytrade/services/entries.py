@@ -25,7 +25,7 @@ from trading.domain.money import Money, Price, Ratio
 from trading.domain.risk import BalanceSource
 from trading.models import Account, Order, OrderKind, OrderOrigin, Position, Signal, SignalKind
 from trading.selectors.equity import Worth, worth_of
-from trading.services import balances, halts, lanes, market, private, sending
+from trading.services import balances, bulk, halts, lanes, market, private, sending
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.sending import LIFE_LEFT_MIN, Outgoing
@@ -71,6 +71,8 @@ def sweep(*, clock: Clock) -> int:
 
 def execute(copy_ids: Collection[int], *, clock: Clock) -> int:
     """Size, claim and send the entries among these copies that still wait; how many were sent."""
+    if not copy_ids:
+        return 0
     _miss_late(list(copy_ids), now=clock.now())
     waiting = CopyOrder.objects.filter(pk__in=copy_ids, kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
     accounts = list(Account.objects.filter(copies__in=waiting).distinct())
@@ -300,4 +302,4 @@ def _settle(copy: CopyOrder, order: Order | None, *, now: datetime) -> CopyOrder
 
 def _save(copies: Sequence[CopyOrder]) -> None:
     fields = ["status", "reason", "sentence", "order", "equity", "equity_as_of", "equity_source"]
-    CopyOrder.objects.bulk_update(copies, [*fields, "proportional", "notional", "cap", "decided_at"])
+    bulk.update_each(CopyOrder.objects.all(), copies, [*fields, "proportional", "notional", "cap", "decided_at"])

@@ -33,7 +33,7 @@ from trading.models import (
     Signal,
     SignalKind,
 )
-from trading.services import alerts, balances
+from trading.services import alerts, balances, bulk
 from trading.services.clock import Clock
 
 BATCH = 50
@@ -123,7 +123,7 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
             elif result.standing is Standing.NOTHING and key in unsettled:
                 nothing.append(position)
         Order.objects.bulk_create(orders)
-        Position.objects.bulk_update([p for p in positions if _planned(p, orders)], ["exit_count"])
+        bulk.update_each(Position.objects.all(), [p for p in positions if _planned(p, orders)], ["exit_count"])
         for order in orders:
             _link(order, now=now)
         _note_nothing(nothing, now=now)
@@ -268,6 +268,8 @@ def _note_nothing(positions: Sequence[Position], *, now: datetime) -> None:
 def _settle_empty(now: datetime) -> None:
     """Exit copies of followers whose entry came to nothing get their outcome."""
     waiting = CopyOrder.objects.filter(kind=SignalKind.EXIT, status=CopyStatus.PENDING)
+    if not waiting.exists():
+        return
     # A position that a later entry opened has nothing to do with it, and would keep it waiting for the exit after that.
     held = Position.objects.filter(
         Q(opened_sequence__isnull=True) | Q(opened_sequence__lt=OuterRef("signal__sequence")),

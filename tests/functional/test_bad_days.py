@@ -18,7 +18,7 @@ from trading.models import Account, Execution, Lane, Order, OrderKind, Signal
 from trading.services import balances, booking, lanes, private, reconciliation, sending, signals
 from trading.services.lanes import Purpose
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 UNTIL_PROVEN_S = 34
 

@@ -14,7 +14,7 @@ from tests.support.world import World
 from trading.models import Account, Event, Execution, Lane, Order, OrderKind, Position, Signal
 from trading.services import balances, booking, sending
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 D = Decimal
 

@@ -36,7 +36,7 @@ from trading.models import (
 from trading.paper.server import PaperSettings, run_in_thread
 from trading.services import inspections, market, private
 
-pytestmark = [pytest.mark.money, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(scope="module")

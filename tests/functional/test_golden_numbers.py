@@ -13,7 +13,7 @@ from tests.support.world import World
 from trading.models import Order, OrderKind, Position
 from trading.services import sending
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_followers_buy_2898_51_and_2257_36_beam_and_sell_exactly_that(make_world: Callable[..., World]) -> None:

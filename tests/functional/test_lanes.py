@@ -17,7 +17,7 @@ from trading.models import Account, Event, Lane, Order, OrderKind, Signal
 from trading.services import balances, booking, halts, lanes, private, reconciliation, sending, signals
 from trading.services.lanes import Purpose
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def key_of(trader: Trader) -> Credential:

@@ -18,7 +18,7 @@ from trading.domain.instrument import Side
 from trading.models import Adjustment, Event, EventKind, Order, OrderKind, Position
 from trading.services import halts, intake, sending
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 OPERATOR = "operator@nija.example"
 
 

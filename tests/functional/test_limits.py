@@ -20,7 +20,7 @@ from trading.models import Account, Instrument, OrderKind, Position, Role, Signa
 from trading.selectors.equity import worth_of
 from trading.services import balances, equity, halts, sending
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 D = Decimal
 

@@ -17,7 +17,7 @@ from trading.models import Account, Adjustment, Event, Order, OrderKind, Positio
 from trading.services import balances, sending
 from trading.services.lanes import Purpose
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 LOT = Decimal("0.00000001")
 

@@ -17,7 +17,7 @@ from trading.kraken import transport
 from trading.models import Lane, Order, OrderKind, Signal
 from trading.services import private
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 ACCEPTED = {
     "dropped": "drop_after",

@@ -35,7 +35,7 @@ from trading.services import cancelling, halts, intake, master_orders
 from trading.services.master_orders import StrategyEntry
 from trading.strategy.plan import EntryPlan, Target
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 D = Decimal
 

@@ -19,7 +19,7 @@ from tests.support.paper import PaperExchange
 from tests.support.stack import Stack
 from trading.models import Execution, Order, Venue
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 PATIENCE_S = 40
 

@@ -15,7 +15,7 @@ from trading.models import Control, OrderKind, Signal
 from trading.services import cancelling, halts, sending
 from trading.services.master_orders import MasterOrderRefused
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.money]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def signalled(fleet: Fleet) -> list[int]:

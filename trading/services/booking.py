@@ -78,6 +78,8 @@ def book(order_ids: Collection[int], *, clock: Clock) -> int:
 
     One question tells all of an account's orders for the same points of its key's budget, so all of them are asked for.
     """
+    if not order_ids:
+        return 0
     wanted = Order.objects.filter(pk__in=order_ids, state__in=AT_VENUE)
     ours = Q(account__in=wanted.values("account")) & ~Q(origin=OrderOrigin.OUTSIDE)
     found = Order.objects.filter(ours | Q(pk__in=order_ids), state__in=AT_VENUE).select_related("account")

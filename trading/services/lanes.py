@@ -23,6 +23,7 @@ from trading.kraken import limits
 from trading.kraken.endpoints import TRADES_HISTORY
 from trading.kraken.errors import KrakenError, NotPlaced, RateLimited, RateScope
 from trading.models import Account, Lane, Order, OrderKind
+from trading.services import bulk
 from trading.services.clock import Clock
 
 REQUEST_MAX = timedelta(seconds=8)
@@ -30,6 +31,8 @@ LEASE = timedelta(seconds=12)
 #: Kraken does not tell the tier; the smallest one is always safe.
 TIER = limits.Tier.STARTER
 BLOCKED_FOR = {RateScope.KEY: 10, RateScope.PAIR: 5, RateScope.DOMAIN: 5, RateScope.SERVICE: 5, RateScope.LOCKOUT: 900}
+
+_TAKEN = ("last_nonce", "epoch", "owner", "leased_until", "needs_fence", "rate_points", "rate_at")
 
 
 class Purpose(IntEnum):
@@ -104,9 +107,7 @@ def claim(
             continue
         granted[lane.credential_id] = _take(lane, owner=owner, cost=cost, clock=clock, now=now)
         taken.append(lane)
-    Lane.objects.bulk_update(
-        taken, ["last_nonce", "epoch", "owner", "leased_until", "needs_fence", "rate_points", "rate_at"]
-    )
+    bulk.update_each(Lane.objects.all(), taken, _TAKEN)
     return granted
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from trading.domain import order_state
 from trading.domain.order_state import OrderEvent, OrderState
 from trading.models import Order
+from trading.services import bulk
 
 _TARGETS: dict[OrderEvent, OrderState] = {event: after for (_, event), after in order_state.TRANSITIONS.items()}
 assert all(_TARGETS[event] is after for (_, event), after in order_state.TRANSITIONS.items()), "an event has one target"
@@ -19,6 +20,8 @@ class LostRace(Exception):
 
 def move(order_ids: Collection[int], event: OrderEvent, **fields: Any) -> int:
     """Apply `event` to every one of these orders that can take it, with `fields`; how many could."""
+    if not order_ids:
+        return 0
     return Order.objects.filter(pk__in=order_ids, state__in=order_state.sources(event)).update(
         state=_TARGETS[event], **fields
     )
@@ -35,4 +38,4 @@ def move_each(orders: Collection[Order], event: OrderEvent, *, fields: Collectio
     for order in orders:
         order.state = _TARGETS[event]
     movable = Order.objects.filter(state__in=order_state.sources(event))
-    return movable.bulk_update(orders, ["state", *fields]) if orders else 0
+    return bulk.update_each(movable, list(orders), ["state", *fields])

@@ -77,7 +77,7 @@ def resolve_due(*, clock: Clock) -> int:
         _alert_if_old(order, now=now)
         if _next_look_at(order, now=now) <= now and len(due) < BATCH_MAX:
             due.setdefault(order.account_id, order)
-    return resolve(list(due.values()), clock=clock)
+    return resolve(list(due.values()), clock=clock) if due else 0
 
 
 def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:

@@ -18,7 +18,7 @@ from trading.domain.order_state import OrderState
 from trading.models import Account, Control, Event, EventKind, OrderKind
 from trading.services import halts
 
-pytestmark = [pytest.mark.django_db, pytest.mark.money]
+pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/emergency-stop/"
 
 

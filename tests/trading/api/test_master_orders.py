@@ -17,7 +17,7 @@ from trading.models import Account, MarketPrice, Order
 from trading.services import halts
 from trading.services.clock import SYSTEM
 
-pytestmark = [pytest.mark.django_db, pytest.mark.money]
+pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/master/orders/"
 
 

@@ -149,7 +149,6 @@ def _codes(cycle: StrategyCycle, symbol: str) -> list[str]:
     return [veto["code"] for veto in _candidate(cycle, symbol).vetoes]
 
 
-@pytest.mark.money
 def test_the_best_candidate_is_entered_and_the_others_keep_their_reasons(clock: MovedClock, public: FakePublic) -> None:
     cycle = _run(clock, public)
     order = Order.objects.get()

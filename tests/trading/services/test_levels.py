@@ -116,7 +116,6 @@ def test_a_position_bought_by_hand_after_the_strategys_was_sold_gets_no_levels_e
     assert not Levels.objects.exists()
 
 
-@pytest.mark.money
 def test_the_stop_sells_everything_with_the_reason(position: Position, clock: MovedClock, beam: Instrument) -> None:
     (order,) = _at("0.00288", clock, beam)
     assert (order.quantity, order.kind, order.limit_price) == (D(10000), OrderKind.EXIT, None)
@@ -134,7 +133,6 @@ def test_a_sale_by_hand_of_what_a_strategy_bought_names_no_strategy(
     assert (order.strategy, order.strategy_version, order.parameters_hash) == ("", "", "")
 
 
-@pytest.mark.money
 def test_three_targets_sell_their_shares_one_after_the_other(
     position: Position, clock: MovedClock, beam: Instrument
 ) -> None:

@@ -54,7 +54,6 @@ def _refusal(beam: Instrument, clock: MovedClock, amount: Money | Quantity = GOL
     return caught.value
 
 
-@pytest.mark.money
 def test_the_golden_entry_is_ready_limited_and_carries_the_equity_before_it(
     beam: Instrument, clock: MovedClock
 ) -> None:
@@ -176,7 +175,6 @@ def test_cash_that_a_waiting_entry_will_spend_is_not_spent_twice(beam: Instrumen
         _buy(beam, clock, Money(D(40)))
 
 
-@pytest.mark.money
 def test_what_was_bought_since_the_balance_was_read_is_not_spent_again_and_counts_as_equity_once(
     beam: Instrument, clock: MovedClock
 ) -> None:
@@ -192,7 +190,6 @@ def test_what_was_bought_since_the_balance_was_read_is_not_spent_again_and_count
         _buy(beam, clock, Money(D("31.3")))
 
 
-@pytest.mark.money
 def test_an_exit_sells_the_managed_quantity_at_market_and_takes_the_next_number(
     beam: Instrument, clock: MovedClock, account: Account
 ) -> None:

@@ -32,7 +32,7 @@ from trading.services import booking, outside
 from trading.services.booking import Report
 from trading.services.lanes import Purpose
 
-pytestmark = [pytest.mark.django_db, pytest.mark.money]
+pytestmark = pytest.mark.django_db
 
 D = Decimal
 LATER = timedelta(seconds=30)

@@ -14,7 +14,7 @@ from trading.domain.order_state import OrderState
 from trading.models import Account, Execution, Instrument, Order, OrderKind, OrderOrigin
 from trading.services import unexplained
 
-pytestmark = [pytest.mark.django_db, pytest.mark.money]
+pytestmark = pytest.mark.django_db
 
 D = Decimal
 THEN = NOW + timedelta(seconds=5)
