@@ -13,8 +13,9 @@ from copytrade.selectors import attention, follower, standing
 from copytrade.selectors.follower import PositionRow
 from copytrade.selectors.standing import Standing
 from trading.domain import order_state
-from trading.models import Account, AssetBalance, Event, Inspection, InspectionKind, Lane, Order, Role
+from trading.models import Account, Event, Inspection, InspectionKind, Lane, Order, Role
 from trading.selectors import equity
+from trading.selectors.assets import Held, named
 from trading.selectors.equity import Worth
 
 EVENTS = 20
@@ -31,7 +32,7 @@ class AccountView:
     worth: Worth
     keys: Sequence[Credential]
     lane: Lane | None
-    balances: Sequence[AssetBalance]
+    balances: Sequence[Held]
     positions: Sequence[PositionRow]
     orders: Sequence[Order]
     alerts: Sequence[Event]
@@ -56,7 +57,7 @@ def read(account: Account, *, now: datetime) -> AccountView:
         worth=equity.worth_of([account], now=now)[account.pk],
         keys=list(keys[:KEYS]),
         lane=Lane.objects.filter(credential=key).first() if key is not None else None,
-        balances=list(account.balances.order_by("asset")[:BALANCES]),
+        balances=named(account.balances.order_by("asset")[:BALANCES]),
         positions=follower.open_positions(account, now=now),
         orders=list(live.order_by("-pk")[:ORDERS]),
         alerts=list(attention.open_alerts().filter(account=account)[:EVENTS]),

@@ -14,7 +14,7 @@ from trading.api.fields import AmountField
 from trading.api.lists import private
 from trading.domain.risk import BalanceSource
 from trading.models import Account, AssetBalance, Role
-from trading.selectors import equity
+from trading.selectors import assets, equity
 from trading.services.clock import SYSTEM
 
 SOURCES = [(source.value, source.value) for source in BalanceSource]
@@ -23,6 +23,7 @@ SOURCES = [(source.value, source.value) for source in BalanceSource]
 class AssetSerializer(serializers.Serializer[object]):
     """Amounts of the asset itself, null while the balance is unknown."""
 
+    name = serializers.CharField(help_text="The usual name: USD, DOGE; Kraken's own where there is no other.")
     asset = serializers.CharField(help_text="Kraken's name: ZUSD is US dollars.")
     total = AmountField(allow_null=True, help_text="Including holds.")
     hold = AmountField(allow_null=True, help_text="Held by open orders.")
@@ -60,7 +61,7 @@ class BalancesView(APIView):
 def _known(account: Account) -> dict[str, object]:
     worth = equity.worth_of([account], now=SYSTEM.now())[account.pk]
     known = worth.source is not BalanceSource.UNKNOWN
-    balances = AssetBalance.objects.filter(account=account).order_by("asset")
+    balances = assets.named(AssetBalance.objects.filter(account=account).order_by("asset"))
     return {
         "account": account.pk,
         "role": account.role,
@@ -74,6 +75,7 @@ def _known(account: Account) -> dict[str, object]:
         "reserved": worth.reserved,
         "assets": [
             {
+                "name": balance.name,
                 "asset": balance.asset,
                 "total": balance.total if known else None,
                 "hold": balance.hold if known else None,

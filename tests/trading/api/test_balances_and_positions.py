@@ -14,7 +14,7 @@ from tests.copytrade.books import Fleet
 from tests.trading.api import callers
 from tests.trading.api.callers import D
 from trading.api.fields import amount_text
-from trading.models import Account, AssetBalance, MarketPrice, Position
+from trading.models import Account, AssetBalance, Instrument, MarketPrice, Position
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def test_a_fresh_balance_is_live_and_says_as_of_when(ann: Account, fleet: Fleet)
     assert told["cash"] == "76.12"
     assert told["free_cash"] == "70"
     assert told["equity"] == "79.07"
-    assert told["assets"] == [{"asset": "ZUSD", "total": "76.12", "hold": "6.12", "available": "70"}]
+    assert told["assets"] == [{"name": "USD", "asset": "ZUSD", "total": "76.12", "hold": "6.12", "available": "70"}]
 
 
 def test_an_older_balance_says_that_it_is_cached(fleet: Fleet) -> None:
@@ -55,7 +55,7 @@ def test_an_unknown_balance_is_null_and_never_zero(fleet: Fleet) -> None:
     told = callers.by_token(lost.user).get("/api/v1/balances/").json()
     assert told["source"] == "unknown"
     assert [told[name] for name in ("equity", "cash", "free_cash")] == [None, None, None]
-    assert told["assets"] == [{"asset": "ZUSD", "total": None, "hold": None, "available": None}]
+    assert told["assets"] == [{"name": "USD", "asset": "ZUSD", "total": None, "hold": None, "available": None}]
     assert told["failing_since"] == "2026-01-01T00:00:00Z"
     assert told["problem"] == "Kraken does not answer"
 
@@ -66,6 +66,15 @@ def test_somebody_without_an_account_reads_that_nothing_is_known() -> None:
     assert told["source"] == "unknown"
     assert told["cash"] is None
     assert told["assets"] == []
+
+
+def test_an_asset_has_its_usual_name_beside_krakens(ann: Account, fleet: Fleet) -> None:
+    Instrument.objects.filter(symbol="DOGE-USD").update(base_asset="XXDG")
+    AssetBalance.objects.bulk_create(
+        AssetBalance(account=ann, asset=asset, total=D(1), as_of=fleet.now) for asset in ("XXDG", "XTZ.S")
+    )
+    told = callers.by_token(ann.user).get("/api/v1/balances/").json()["assets"]
+    assert {row["asset"]: row["name"] for row in told} == {"ZUSD": "USD", "XXDG": "DOGE", "XTZ.S": "XTZ.S"}
 
 
 def test_balances_take_as_many_queries_with_thirty_assets_as_with_three(ann: Account, fleet: Fleet) -> None:
