@@ -16,6 +16,8 @@ from trading.services.clock import SYSTEM
 from trading.services.halts import StopReport
 
 REASON_MAX = 200
+#: Shown to everybody, so it names nobody; who stopped stands in the events.
+NO_REASON = "no reason was given"
 OWN_REASON = "stopped on the page"
 
 
@@ -54,7 +56,7 @@ def platform(request: HttpRequest) -> HttpResponse:
             halts.resume_platform(actor=user.email, clock=SYSTEM)
             messages.success(request, "Entries have resumed for every follower that has not stopped on their own.")
         else:
-            reason = plain_text(request.POST.get("reason", ""))[:REASON_MAX] or f"stopped by {user.email}"
+            reason = plain_text(request.POST.get("reason", ""))[:REASON_MAX] or NO_REASON
             report = halts.stop_platform(actor=user.email, reason=reason, clock=SYSTEM)
             messages.success(request, f"Entries are stopped for {_people(report.followers)}: {_met(report)}")
         return redirect("operator")

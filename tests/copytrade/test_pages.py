@@ -171,6 +171,14 @@ def test_the_operators_stop_is_told_to_every_follower(fleet: Fleet, ann: Account
     assert list(Event.objects.order_by("pk").values_list("kind", flat=True)) == ["stopped", "resumed"]
 
 
+def test_a_stop_without_a_reason_names_nobody_to_the_followers(fleet: Fleet, ann: Account) -> None:
+    as_operator().post("/operator/stop/", {"action": "stop", "reason": " "})
+    text = read(as_user(ann), "/dashboard/")
+    assert "The operator stopped entries for everybody: no reason was given." in text
+    assert "operator@example.com" not in text
+    assert Event.objects.get().actor == "operator@example.com"
+
+
 @pytest.mark.parametrize("address", [*PAGES, *OPERATOR_PAGES])
 def test_no_page_is_open_to_a_visitor(client: Client, fleet: Fleet, address: str) -> None:
     response = client.get(address)
