@@ -94,7 +94,8 @@ def _run(seeds: Sequence[int], *, jobs: int) -> Iterable[Result]:
     if jobs == 1:
         yield from map(simulate, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs, initializer=prepare.django) as pool:
+    silent_up_to = logging.root.manager.disable
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=prepare.django, initargs=(silent_up_to,)) as pool:
         yield from pool.imap_unordered(simulate, seeds, chunksize=1)
 
 

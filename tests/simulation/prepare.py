@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 
-def django() -> None:
+def django(silent_up_to: int = logging.NOTSET) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.simulation.settings"
     import django
 
+    logging.disable(silent_up_to)
     django.setup()
