@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -62,6 +63,20 @@ def test_an_entry_claimed_by_a_worker_that_died_unwritten_is_proven_absent(make_
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["not_placed"]
     assert fleet.asked(fleet["ada"]) == 0
     fleet.assert_books_agree()
+
+
+def test_an_order_whose_lane_has_passed_on_is_unknown_while_the_successor_holds_it(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    master_bought(fleet)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    (lost,) = entries._claim(waiting_copies(), clock=fleet.world.clock)
+    assert reconciliation.adopt_orphans(clock=fleet.world.clock) == 0
+    fleet.world.move(13)
+    with private.session(lost.grant.credential_id, purpose=Purpose.FENCE, cost=0, clock=fleet.world.clock):
+        assert reconciliation.adopt_orphans(clock=fleet.world.clock) == 1
+    assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["unknown"]
 
 
 def test_an_entry_whose_worker_died_after_sending_is_found_and_gets_the_masters_exit(
@@ -151,6 +166,16 @@ def test_a_copy_that_waited_too_long_is_missed_and_never_chased(make_world: Call
     copied = fleet.copy(fleet["ada"])
     assert (copied.status, copied.reason) == ("missed", "too_late")
     assert fleet.asked(fleet["ada"]) == 0
+
+
+def test_a_message_of_which_a_part_was_done_does_the_rest_only(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    master_bought(fleet)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    copies = waiting_copies()
+    assert entries.execute(copies[:1], clock=fleet.world.clock) == 1
+    assert entries.execute(copies, clock=fleet.world.clock) == 1
+    assert [fleet.asked(trader) for trader in fleet.followers.values()] == [1, 1]
 
 
 def test_an_entry_still_in_time_carries_a_deadline_within_its_life(make_world: Callable[..., World]) -> None:
@@ -249,6 +274,22 @@ def test_a_lost_lease_is_fenced_by_a_read_before_the_next_order(make_world: Call
     assert "BalanceEx" in asked[: asked.index("AddOrder")]
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["filled"]
     assert not Lane.objects.filter(needs_fence=True).exists()
+
+
+def test_a_lane_of_a_lost_lease_takes_no_order_before_it_is_fenced(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    clock = fleet.world.clock
+    key = lanes.active_keys([fleet["ada"].account])[fleet["ada"].account.pk]
+
+    def claim(purpose: Purpose) -> dict[uuid.UUID, lanes.Grant]:
+        with transaction.atomic(durable=True):
+            return lanes.claim([key.pk], purpose=purpose, cost=0, clock=clock)
+
+    lost = claim(Purpose.EXIT)[key.pk]
+    fleet.world.move(13)
+    assert claim(Purpose.ENTRY) == claim(Purpose.EXIT) == {}
+    private.fence([key.pk], clock=clock)
+    assert claim(Purpose.EXIT)[key.pk].nonce > int(fleet.log(fleet["ada"])[-1]["nonce"]) > lost.nonce
 
 
 def test_an_old_owner_neither_renews_nor_frees_a_lane_that_has_passed_on(make_world: Callable[..., World]) -> None:

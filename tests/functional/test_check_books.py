@@ -5,6 +5,7 @@ The fleet trades once for the whole module, committed as in production; each tes
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+from django.db.models import Model
 from django.test import override_settings
 
-from copytrade.models import CopyOrder
+from copytrade.models import CopyOrder, FanOut
 from copytrade.services import books
 from nija.management.commands.check_books import lines
 from tests.functional.corruptions import BENS_OWN, CORRUPTIONS, ETH, Traded
@@ -31,7 +34,9 @@ from trading.models import (
     Execution,
     Inspection,
     InspectionKind,
+    Order,
     OrderKind,
+    Signal,
 )
 from trading.paper.server import PaperSettings, run_in_thread
 from trading.services import inspections, market, private
@@ -117,6 +122,32 @@ def test_planted_corruption_is_found_under_its_invariant_and_nothing_else_is(tra
     assert {found for found, _, _ in told} <= expected, told
     assert report.not_compared == ()
     assert report.count >= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "another"),
+    [
+        (Execution, {}),
+        (Signal, {}),
+        (FanOut, {}),
+        (CopyOrder, {}),
+        (Order, {"kind": "entry", "venue_order_id": ""}),
+        (Order, {"kind": "exit", "venue_order_id": ""}),
+        (Order, {"kind": "exit", "exit_number": None}),
+    ],
+)
+def test_the_database_refuses_a_second_row(traded: Traded, model: type[Model], another: dict[str, Any]) -> None:
+    """Whatever our code does: a trade booked, a signal written, taken, copied or bought for again, an exit numbered again."""
+    rows = model._default_manager.filter(**{name: value for name, value in another.items() if name == "kind"})
+    row = rows.order_by("pk").last()
+    assert row is not None
+    row.pk, row._state.adding = None, True
+    for name, value in another.items():
+        setattr(row, name, value)
+    if isinstance(row, Order):
+        row.client_order_id = uuid.uuid4()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        row.save()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.models import Account, Instrument, OrderKind, Position, Role, Signal, Venue
 from trading.selectors.equity import worth_of
-from trading.services import balances, equity, halts, sending
+from trading.services import balances, equity, halts, market, sending
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -197,6 +197,26 @@ def test_an_entry_needs_a_known_clock_and_an_exit_does_not(make_world: Callable[
     fleet.sell()
     fleet.live(4)
     assert fleet.held(fleet.master) == fleet.held(fleet["ada"]) == 0
+
+
+def test_an_exits_deadline_is_of_the_exchanges_clock(make_world: Callable[..., World]) -> None:
+    """Ours is six seconds behind, and an order lives for five."""
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+
+    def pass_by(seconds: float) -> None:
+        fleet.world.clock.move(seconds)
+        fleet.world.paper("POST", "/clock", mode="manual", now=fleet.world.clock.now().timestamp() + 6)
+
+    pass_by(60)
+    market.measure_venue_clock(clock=fleet.world.clock, sleep=pass_by)
+    fleet.sell()
+    for _ in range(4):
+        fleet.world.round()
+        pass_by(1)
+    assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.EXIT)] == ["filled"]
+    assert fleet.asked(fleet.master) == fleet.asked(fleet["ada"]) == 2
 
 
 def test_an_entry_in_a_pair_kraken_has_closed_is_skipped(make_world: Callable[..., World]) -> None:

@@ -45,6 +45,10 @@ def test_a_walk_passes_through_sending_at_most_once(events: list[OrderEvent]) ->
     assert sent <= 1
 
 
+def test_only_what_is_ready_is_sent() -> None:
+    assert {state for (state, _), after in TRANSITIONS.items() if after is S.SENDING} == {S.READY}
+
+
 @pytest.mark.parametrize("state", sorted(set(OrderState) - BEFORE_SENDING))
 def test_nothing_that_was_sent_or_is_over_becomes_ready_again(state: OrderState) -> None:
     assert not reachable(state) & BEFORE_SENDING
