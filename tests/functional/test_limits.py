@@ -140,7 +140,9 @@ def test_two_signals_in_flight_share_the_cash_there_is(make_world: Callable[...,
     assert D(fleet.world.at_exchange(trader)["balances"]["ZUSD"]) >= 0
 
 
-def test_no_more_positions_are_opened_than_allowed_but_an_open_one_may_grow(make_world: Callable[..., World]) -> None:
+def test_no_more_positions_are_opened_than_allowed_but_an_open_one_may_grow_and_be_sold(
+    make_world: Callable[..., World],
+) -> None:
     fleet = gather(make_world, "ada", max_open_positions=1)
     fleet.world.pin("ETHUSD", bid="3000", ask="3000.01")
     fleet.buy(notional="50")
@@ -153,6 +155,9 @@ def test_no_more_positions_are_opened_than_allowed_but_an_open_one_may_grow(make
     fleet.live(3)
     assert fleet.copy(fleet["ada"], sequence=2).status == "ordered"
     assert len(fleet.at_exchange(fleet["ada"], "buy")) == 2
+    fleet.sell()
+    fleet.live(4)
+    assert fleet.held(fleet["ada"]) == 0
 
 
 def test_a_stale_balance_is_read_at_once_before_sizing(make_world: Callable[..., World]) -> None:

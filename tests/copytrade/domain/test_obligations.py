@@ -208,6 +208,10 @@ def test_only_what_is_there_is_sold() -> None:
     assert owed("1000", bought(1, "1000"), sold(2, 1), available="400").sell == q("400")
 
 
+def test_the_owners_other_coins_are_not_sold_with_it() -> None:
+    assert owed("1000", bought(1, "1000"), sold(2, Fraction(1, 2)), available="5000").sell == q("500")
+
+
 def test_quantity_in_a_live_exit_is_not_owed_again() -> None:
     assert owed("1000", bought(1, "1000"), sold(2, 1), in_exits="1000").standing is Standing.NOTHING
 
