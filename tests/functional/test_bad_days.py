@@ -142,6 +142,24 @@ def test_a_booking_that_breaks_off_leaves_nothing_and_is_done_again(
     fleet.assert_books_agree()
 
 
+def test_a_fan_out_that_breaks_off_leaves_nothing_and_is_done_again(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada")
+    master_bought(fleet)
+
+    def dies(*_: object, **__: object) -> None:
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fan_out, "_entry", dies)
+        with pytest.raises(SystemExit):
+            fan_out.claim_signals(clock=fleet.world.clock)
+    assert not FanOut.objects.exists()
+    fleet.live(3)
+    assert fleet.held(fleet["ada"]) == fleet.held(fleet.master) > 0
+
+
 def test_a_signal_nobody_was_told_of_is_fanned_out_and_executed_by_the_sweeps(
     make_world: Callable[..., World],
 ) -> None:
@@ -176,6 +194,7 @@ def test_a_message_of_which_a_part_was_done_does_the_rest_only(make_world: Calla
     assert entries.execute(copies[:1], clock=fleet.world.clock) == 1
     assert entries.execute(copies, clock=fleet.world.clock) == 1
     assert [fleet.asked(trader) for trader in fleet.followers.values()] == [1, 1]
+    assert [fleet.copy(trader).status for trader in fleet.followers.values()] == ["ordered", "ordered"]
 
 
 def test_an_entry_still_in_time_carries_a_deadline_within_its_life(make_world: Callable[..., World]) -> None:
