@@ -34,6 +34,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "bench-backtest": (RUNTIME,),
     "chaos": (RUNTIME, TESTS),
     "simulate": (RUNTIME, TESTS),
+    "mutants": (RUNTIME, TESTS),
 }
 DISK_MB = {
     "run": 700,
@@ -43,6 +44,7 @@ DISK_MB = {
     "bench-backtest": 700,
     "chaos": 2000,
     "simulate": 1500,
+    "mutants": 2000,
 }
 #: An installed environment and its data grow little.
 DISK_INSTALLED_MB = 150
@@ -242,6 +244,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
         "bench-backtest": [python, "-m", "tests.benchmarks.backtest", *extra],
         "chaos": [python, "-m", "tests.chaos", *extra],
         "simulate": [python, "-m", "tests.simulation", *extra],
+        "mutants": [python, "-m", "tests.mutants", *extra],
     }[task]
     os.chdir(BASE_DIR)
     sys.stdout.flush()
@@ -251,7 +254,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in REQUIREMENTS:
         print(
-            "usage: python3 nija/bootstrap.py run|test|lint|replay|bench-backtest|chaos|simulate [further arguments]",
+            "usage: python3 nija/bootstrap.py run|test|lint|replay|bench-backtest|chaos|simulate|mutants [further arguments]",
             file=sys.stderr,
         )
         return 2

@@ -1,0 +1,398 @@
+"""Deliberate bugs, each of which costs money or breaks a promise, and what has to notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BAD_DAYS = "tests/functional/test_bad_days.py::"
+BOOKING = "tests/functional/test_booking.py::"
+LIMITS = "tests/functional/test_limits.py::"
+OBLIGATIONS = "tests/functional/test_obligations.py::"
+OUTCOMES = "tests/functional/test_order_outcomes.py::"
+OUTSIDE = "tests/functional/test_outside_trades.py::"
+RACES = "tests/functional/test_races.py::"
+STOP = "tests/functional/test_stop.py::"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old` occurs once in the file `path` and becomes `new`; then one of `tests` fails, or one of the first `seeds` runs
+    of the simulator finds a violation.
+
+    Constraints are changed in the migration, since that is where every database has them from, the simulator's too; with
+    `id` among its columns a constraint refuses nothing any more. `postgres`: tests that need two writers at once.
+    `may_hang`: a test that runs into its time limit counts as noticing.
+    """
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = ()
+    seeds: int = 0
+    postgres: bool = False
+    may_hang: bool = False
+
+
+SENDING = "trading/services/sending.py"
+LANES = "trading/services/lanes.py"
+RECONCILIATION = "trading/services/reconciliation.py"
+BOOKED = "trading/services/booking.py"
+BALANCES = "trading/services/balances.py"
+ENTRIES = "copytrade/services/entries.py"
+EXITS = "copytrade/services/exits.py"
+POSITION = "trading/domain/position.py"
+
+MUTANTS: tuple[Mutant, ...] = (
+    # Sent twice, or although it must not be.
+    Mutant(
+        "resends after a timeout",
+        SENDING,
+        "    txid = kraken.add_order(request, nonce=item.grant.nonce).txid\n",
+        "    try:\n"
+        "        txid = kraken.add_order(request, nonce=item.grant.nonce).txid\n"
+        "    except OutcomeUnknown:\n"
+        "        txid = kraken.add_order(request, nonce=item.grant.nonce + 1).txid\n",
+        (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
+    ),
+    Mutant(
+        "takes a lost answer for a refusal",
+        SENDING,
+        "except (_Unwritten, Unavailable) as error:",
+        "except (_Unwritten, Unavailable, OutcomeUnknown) as error:",
+        (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
+    ),
+    Mutant(
+        "a new client order id for every request",
+        SENDING,
+        "cl_ord_id=str(order.client_order_id),",
+        "cl_ord_id=str(uuid.uuid4()),",
+        (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
+    ),
+    Mutant(
+        "lets HTTP repeat a request",
+        "trading/kraken/transport.py",
+        "max_retries=0",
+        "max_retries=requests.adapters.Retry(2, allowed_methods=None, status_forcelist=(502, 520))",
+        ("tests/trading/kraken/test_transport.py::test_a_status_is_handed_back_and_nothing_is_followed_or_repeated",),
+    ),
+    Mutant(
+        "an unknown order may be sent again",
+        "trading/domain/order_state.py",
+        "    (S.UNKNOWN, E.FOUND): S.ACKED,\n",
+        "    (S.UNKNOWN, E.FOUND): S.ACKED,\n    (S.UNKNOWN, E.SEND): S.SENDING,\n",
+        ("tests/trading/domain/test_order_state.py",),
+    ),
+    Mutant(
+        "claims copies that were claimed already",
+        ENTRIES,
+        "pk__in=copy_ids, kind=SignalKind.ENTRY, status=CopyStatus.PENDING, expires_at__gte",
+        "pk__in=copy_ids, kind=SignalKind.ENTRY, expires_at__gte",
+        (BAD_DAYS + "test_a_message_of_which_a_part_was_done_does_the_rest_only",),
+    ),
+    Mutant(
+        "sends an entry whose time is over",
+        SENDING,
+        "LIFE_LEFT_MIN = timedelta(seconds=2.5)",
+        "LIFE_LEFT_MIN = timedelta(seconds=-300)",
+        (BAD_DAYS + "test_a_copy_that_waited_too_long_is_missed_and_never_chased",),
+    ),
+    Mutant(
+        "claims an entry whose life ended while its balance was read",
+        ENTRIES,
+        "status=CopyStatus.PENDING, expires_at__gte=now + LIFE_LEFT_MIN\n",
+        "status=CopyStatus.PENDING\n",
+        seeds=12,
+    ),
+    Mutant(
+        "a deadline beyond the entry's life",
+        SENDING,
+        "else min(now + DEADLINE, order.expires_at)",
+        "else max(now + DEADLINE, order.expires_at)",
+        (BAD_DAYS + "test_an_entry_still_in_time_carries_a_deadline_within_its_life",),
+    ),
+    Mutant(
+        "trusts our clock",
+        SENDING,
+        "deadline=None if order.deadline is None else order.deadline + offset,",
+        "deadline=order.deadline,",
+        (LIMITS + "test_an_exits_deadline_is_of_the_exchanges_clock",),
+    ),
+    Mutant(
+        "leaves a limit order resting",
+        SENDING,
+        "TimeInForce.IMMEDIATE_OR_CANCEL",
+        "TimeInForce.GOOD_TILL_CANCELLED",
+        (OBLIGATIONS + "test_an_entry_that_fills_in_part_is_sold_as_far_as_it_filled",),
+    ),
+    # Nonces and lanes.
+    Mutant(
+        "reuses a nonce when the clock stands",
+        "trading/domain/nonce.py",
+        "max(previous + 1, clock_ns)",
+        "max(previous, clock_ns)",
+        ("tests/trading/domain/test_nonce.py",),
+    ),
+    Mutant(
+        "a second request under the first one's nonce",
+        LANES,
+        "nonce = next_nonce(previous=grant.nonce, clock_ns=clock.ns())",
+        "nonce = grant.nonce",
+        ("tests/functional/test_undecided.py::test_who_says_that_it_does_not_exist_is_corrected_by_kraken",),
+    ),
+    Mutant(
+        "an order on a lane whose last request may be on the wire",
+        LANES,
+        "if lane.needs_fence and purpose in (Purpose.ENTRY, Purpose.EXIT):",
+        "if lane.needs_fence and purpose is Purpose.ENTRY and cost:",
+        (BAD_DAYS + "test_a_lane_of_a_lost_lease_takes_no_order_before_it_is_fenced",),
+    ),
+    Mutant(
+        "an orphan is not told by its lane's epoch",
+        RECONCILIATION,
+        '        | ~Q(lane__epoch=F("lane_epoch"))\n',
+        "",
+        (BAD_DAYS + "test_an_order_whose_lane_has_passed_on_is_unknown_while_the_successor_holds_it",),
+    ),
+    Mutant(
+        "an old owner renews the lane of its successor",
+        LANES,
+        "held = Lane.objects.filter(pk=grant.lane_id, owner=grant.owner, epoch=grant.epoch)",
+        "held = Lane.objects.filter(pk=grant.lane_id)",
+        (BAD_DAYS + "test_an_old_owner_neither_renews_nor_frees_a_lane_that_has_passed_on",),
+    ),
+    Mutant(
+        "a second request of a key while one is under way",
+        LANES,
+        "    if lane.leased_until is not None and lane.leased_until > now:\n        return False\n",
+        "",
+        seeds=3,
+    ),
+    # What became of an order.
+    Mutant(
+        "forgets orders whose sender died",
+        RECONCILIATION,
+        "    adopt_orphans(clock=clock)\n    now",
+        "    now",
+        seeds=3,
+    ),
+    Mutant(
+        "looks only at open orders",
+        RECONCILIATION,
+        "((_read_open, OPEN_ORDERS.cost, both), (_read_closed, CLOSED_ORDERS.cost, 0)):",
+        "((_read_open, OPEN_ORDERS.cost, both),):",
+        (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
+    ),
+    Mutant(
+        "proves absence before reads show it",
+        RECONCILIATION,
+        "if order.lookups_empty >= 1 and started >= _settled_at(order)}",
+        "if started >= _since(order)}",
+        (OUTCOMES + "test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found",),
+    ),
+    Mutant(
+        "proves absence without the account's trades",
+        RECONCILIATION,
+        "    more, proven = _search(decided | settled, clock=clock)\n",
+        "    more, proven = dict[uuid.UUID, VenueOrder](), list((decided | settled).values())\n",
+        (OUTCOMES + "test_nothing_is_proved_by_an_answer_that_leaves_out_what_was_asked_for",),
+    ),
+    Mutant(
+        "ends an order before its fills are booked",
+        BOOKED,
+        "    complete = venue.is_final and (",
+        "    complete = venue.is_final or (",
+        (BOOKING + "test_executions_that_cannot_be_read_yet_leave_the_order_open",),
+    ),
+    Mutant(
+        "forgets the filled part of a cancelled order",
+        BOOKED,
+        "        booked = _fold(position, order, fresh, now=now) if fresh else 0\n",
+        "        is_part = report.venue.status is not VenueStatus.CLOSED\n"
+        "        booked = 0 if is_part else _fold(position, order, fresh, now=now) if fresh else 0\n",
+        (OBLIGATIONS + "test_an_entry_that_fills_in_part_is_sold_as_far_as_it_filled",),
+    ),
+    # Booked twice, counted twice.
+    Mutant(
+        "asks for consolidated trades and books them as other ones",
+        "trading/kraken/endpoints.py",
+        'params = [("txid", ",".join(txids)), ("trades", "true"), ("consolidate_taker", "false")]',
+        'params = [("txid", ",".join(txids)), ("trades", "true")]',
+        (BOOKING + "test_an_order_of_many_executions_is_final_only_when_all_of_them_are_booked",),
+    ),
+    Mutant(
+        "no unique constraint on booked trades",
+        "trading/migrations/0001_initial.py",
+        "fields=('account', 'trade_id'), name='one_booking_per_trade'",
+        "fields=('account', 'trade_id', 'id'), name='one_booking_per_trade'",
+        ("tests/functional/test_check_books.py::test_the_database_refuses_a_second_row",),
+    ),
+    Mutant(
+        "no unique constraint on orders found at Kraken",
+        "trading/migrations/0001_initial.py",
+        "fields=('account', 'venue_order_id'), name='one_row_per_venue_order'",
+        "fields=('account', 'venue_order_id', 'id'), name='one_row_per_venue_order'",
+        (RACES + "test_two_that_find_the_same_order_outside_nija_book_and_signal_it_once",),
+        postgres=True,
+    ),
+    Mutant(
+        "a signal may be fanned out twice",
+        "copytrade/migrations/0002_initial.py",
+        "fields=('signal', 'account'), name='one_outcome_per_signal_and_follower'",
+        "fields=('signal', 'account', 'id'), name='one_outcome_per_signal_and_follower'",
+        ("tests/functional/test_check_books.py::test_the_database_refuses_a_second_row",),
+    ),
+    Mutant(
+        "signals the same executions again and again",
+        "trading/services/signals.py",
+        "    Execution.objects.filter(pk__in=[e.pk for e in carried]).update(signal=signal)\n",
+        "",
+        (BOOKING + "test_booking_again_and_again_changes_nothing",),
+    ),
+    Mutant(
+        "adopts our own lost order as a trade outside",
+        "trading/services/outside.py",
+        "        elif sent is not None:\n",
+        "        elif sent is not None and sent.state in order_state.FINAL:\n",
+        (
+            "tests/functional/test_outside_troubles.py::"
+            "test_an_order_of_ours_whose_answer_was_lost_is_not_adopted_as_one_outside",
+        ),
+    ),
+    Mutant(
+        "an older balance replaces a newer one",
+        BALANCES,
+        "if stored.balances_as_of is not None and stored.balances_as_of > as_of:",
+        "if stored.balances_as_of is None:",
+        ("tests/functional/test_balance_races.py",),
+        postgres=True,
+    ),
+    # Stops, caps and whom they may touch.
+    Mutant(
+        "reads the halt outside the transaction",
+        ENTRIES,
+        "    with transaction.atomic(durable=True):\n        halted = halts.entries_stopped_shared()\n",
+        "    halted = halts.entries_stopped_shared()\n    with transaction.atomic(durable=True):\n",
+        (RACES + "test_a_stop_waits_for_a_claim_under_way_and_what_was_not_yet_written_is_not_written",),
+        postgres=True,
+    ),
+    Mutant(
+        "writes what was claimed before the stop",
+        SENDING,
+        "    if stops.covers(order):\n",
+        "    if order.kind == OrderKind.EXIT and stops.covers(order):\n",
+        (STOP + "test_an_entry_claimed_before_the_stop_and_not_yet_written_is_not_written",),
+    ),
+    Mutant(
+        "a stop holds exits back",
+        SENDING,
+        "    if kind is OrderKind.ENTRY and not _entries_may_go(ids, now=now):\n",
+        "    if not _entries_may_go(ids, now=now):\n",
+        (STOP + "test_exits_flow_during_a_stop",),
+    ),
+    Mutant(
+        "lets the cap on open positions touch exits",
+        EXITS,
+        "            if result.standing is Standing.OWED and key not in resting:\n",
+        "            risk = position.account.user.risk\n"
+        "            capped = position.account.positions.filter(is_open=True).count() >= risk.max_open_positions\n"
+        "            if result.standing is Standing.OWED and key not in resting and not capped:\n",
+        (LIMITS + "test_no_more_positions_are_opened_than_allowed_but_an_open_one_may_grow_and_be_sold",),
+    ),
+    Mutant(
+        "takes max_risk for every signal of one order",
+        ENTRIES,
+        "            taken[copy.account_id] += _cost_so_far(copy)\n",
+        "            taken[copy.account_id] += Money.zero()\n",
+        (LIMITS + "test_a_master_order_in_two_signals_takes_max_risk_once",),
+    ),
+    Mutant(
+        "spends cash that is reserved",
+        "trading/selectors/equity.py",
+        "    free = cash - hold - reserved\n",
+        "    free = cash - hold\n",
+        (LIMITS + "test_two_signals_in_flight_share_the_cash_there_is",),
+    ),
+    # What belongs to others.
+    Mutant(
+        "cancels orders the master made on Kraken",
+        "trading/services/cancelling.py",
+        "entries = entries.exclude(origin=OrderOrigin.OUTSIDE)",
+        "entries = entries.exclude(origin=OrderOrigin.STRATEGY)",
+        (OUTSIDE + "test_an_order_he_left_open_is_neither_cancelled_by_a_stop_nor_in_the_way_of_our_sale",),
+    ),
+    Mutant(
+        "sells all that is there, the user's own coins too",
+        "copytrade/domain/obligations.py",
+        "round_quantity(owed if available is None else min(owed, available))",
+        "round_quantity(owed if available is None else available)",
+        ("tests/copytrade/domain/test_obligations.py::test_the_owners_other_coins_are_not_sold_with_it",),
+    ),
+    Mutant(
+        "plans a sale before its copy is written",
+        "copytrade/selectors/obligations.py",
+        "return Signal.objects.filter(fan_out__isnull=False)",
+        "return Signal.objects.all()",
+        (
+            "tests/functional/test_golden_numbers.py::"
+            "test_a_sale_planned_the_moment_the_master_sold_is_told_by_its_copy",
+        ),
+    ),
+    Mutant(
+        "acknowledges a signal before its copies are written",
+        "copytrade/services/fan_out.py",
+        "            with transaction.atomic(durable=True):\n                _fan_out(signal, now=clock.now())\n",
+        "            _fan_out(signal, now=clock.now())\n",
+        (BAD_DAYS + "test_a_fan_out_that_breaks_off_leaves_nothing_and_is_done_again",),
+    ),
+    Mutant(
+        "takes a key that can withdraw",
+        "trading/domain/key_policy.py",
+        "    if forbidden:\n",
+        "    if forbidden and facts.nonce_window:\n",
+        ("tests/trading/domain/test_key_policy.py",),
+    ),
+    # Arithmetic.
+    Mutant(
+        "adds quantities as floats",
+        POSITION,
+        "return replace(state, managed=state.managed + quantity,",
+        "return replace(state, managed=Quantity(str(float(state.managed.value) + float(quantity.value))),",
+        ("tests/trading/domain/test_position.py",),
+    ),
+    Mutant(
+        "rounds a quantity up",
+        "trading/domain/instrument.py",
+        "self.lot_size, ROUND_FLOOR",
+        "self.lot_size, ROUND_CEILING",
+        ("tests/trading/domain/test_instrument.py",),
+    ),
+    Mutant(
+        "rounds a buy limit up and a sell limit down",
+        "trading/domain/instrument.py",
+        "ROUND_FLOOR if side is Side.BUY else ROUND_CEILING",
+        "ROUND_CEILING if side is Side.BUY else ROUND_FLOOR",
+        ("tests/trading/domain/test_instrument.py",),
+    ),
+    Mutant(
+        "a fee that is earned",
+        POSITION,
+        "realised=state.realised + notional - fee - cost,",
+        "realised=state.realised + notional + fee - cost,",
+        ("tests/trading/domain/test_position.py",),
+    ),
+    Mutant(
+        "takes the master's share of what is left after his sale",
+        "trading/services/signals.py",
+        "(Quantity(position.managed) + quantity).value",
+        "max(Quantity(position.managed), quantity).value",
+        (OBLIGATIONS + "test_three_partial_exits_close_the_masters_fraction_within_a_lot",),
+    ),
+    Mutant(
+        "calls a position closed when dust is left",
+        BOOKED,
+        "    is_open = bool(state.managed)\n",
+        '    is_open = state.managed > Quantity(Decimal("1000"))\n',
+        (OBLIGATIONS + "test_dust_is_shown_kept_and_not_retried",),
+    ),
+)
