@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing but Python 3.11 or newer; nija/bootstrap.py does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint replay bench-backtest chaos simulate mutants clean
+.PHONY: help run test system lint replay bench-backtest chaos simulate mutants clean
 
 # Any Python since 3.8 can start the bootstrap, which then looks for one that is new enough.
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
@@ -13,7 +13,10 @@ help: ## this list
 run: ## install what is missing and start the demo (PORT=8001 for another port)
 	@$(FIND_PYTHON)
 
-test: ## install what the tests need and run everything
+test: ## install what the tests need, check style and types, run all tests but those of whole systems
+	@$(FIND_PYTHON)
+
+system: ## the tests of whole systems: the demo, every command and route, a newcomer in a browser, a seed run twice
 	@$(FIND_PYTHON)
 
 lint: ## ruff, mypy, import contracts and the migration check only

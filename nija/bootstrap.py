@@ -29,6 +29,7 @@ RUNTIME, TESTS = "requirements.txt", "tests/requirements-dev.txt"
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "run": (RUNTIME,),
     "test": (RUNTIME, TESTS),
+    "system": (RUNTIME, TESTS),
     "lint": (RUNTIME, TESTS),
     "replay": (RUNTIME, TESTS),
     "bench-backtest": (RUNTIME,),
@@ -39,6 +40,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
 DISK_MB = {
     "run": 700,
     "test": 2000,
+    "system": 2000,
     "lint": 1500,
     "replay": 4000,
     "bench-backtest": 700,
@@ -239,6 +241,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
     command = {
         "run": [python, "manage.py", "up", "--demo", *extra],
         "test": [python, "-m", "tests.support.suite", *extra],
+        "system": [python, "-m", "tests.support.suite", "--system", *extra],
         "lint": [python, "-m", "tests.support.suite", "--lint-only", *extra],
         "replay": [python, "-m", "tests.support.whole_replay", *extra],
         "bench-backtest": [python, "-m", "tests.benchmarks.backtest", *extra],
@@ -254,7 +257,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in REQUIREMENTS:
         print(
-            "usage: python3 nija/bootstrap.py run|test|lint|replay|bench-backtest|chaos|simulate|mutants [further arguments]",
+            "usage: python3 nija/bootstrap.py run|test|system|lint|replay|bench-backtest|chaos|simulate|mutants [further arguments]",
             file=sys.stderr,
         )
         return 2

@@ -17,7 +17,7 @@ from tests.support.paper import PaperExchange
 from tests.support.stack import Stack
 from trading.models import Order, Venue
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.system, pytest.mark.timeout(300)]
 
 EMAIL = "newcomer@example.org"
 PASSWORD = "four plain words together"

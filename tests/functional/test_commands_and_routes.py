@@ -175,6 +175,7 @@ def system(paper_exchange: Callable[..., PaperExchange], tmp_path: Path) -> Iter
             up.stdout.close()
 
 
+@pytest.mark.system
 @pytest.mark.timeout(400)
 def test_every_command_and_route_works_through_the_running_system(system: System) -> None:
     people_come(system)

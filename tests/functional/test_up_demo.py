@@ -24,7 +24,7 @@ COPY_WITHIN_S = 60
 STOP_WITHIN_S = 20
 
 #: The processes start twice and the strategy waits for its candle.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
 class Up:

@@ -1,6 +1,7 @@
 """`make test` after the bootstrap: style, types, contracts, then what depends on the database on SQLite, all on PostgreSQL.
 
-Run as `python -m tests.support.suite [--lint-only] [pytest arguments]`. Stops at the first step that fails.
+All but the tests of whole systems, which `make system` runs. Run as `python -m tests.support.suite [--lint-only | --system]
+[pytest arguments]`. Stops at the first step that fails.
 """
 
 from __future__ import annotations
@@ -39,15 +40,16 @@ def say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    lint_only = "--lint-only" in arguments
-    rest = [argument for argument in arguments if argument != "--lint-only"]
+    lint_only, system = "--lint-only" in arguments, "--system" in arguments
+    rest = [argument for argument in arguments if argument not in ("--lint-only", "--system")]
     # A plain kill must still remove the database cluster.
     signal.signal(signal.SIGTERM, _end)
     started = time.monotonic()
     try:
-        lint()
+        if not system:
+            lint()
         if not lint_only:
-            run_tests(rest)
+            run_tests(rest, system=system)
     except (StepFailed, postgres.NoPostgres, browser.NoBrowser) as error:
         print(f"nija: {error}", file=sys.stderr)
         return 1
@@ -91,17 +93,21 @@ def _production(directory: Path) -> dict[str, str]:
     }
 
 
-def run_tests(arguments: Sequence[str]) -> None:
+def run_tests(arguments: Sequence[str], *, system: bool) -> None:
     """Some on SQLite, then everything on PostgreSQL, whose summary is what is printed last. `arguments` choose on PostgreSQL."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     environment[browser.VARIABLE] = browser.provide(say)
     # A worker that is done takes over from one that still has long tests before it.
     spread = ["-n", str(WORKERS), "--dist", "worksteal"]
     pytest = [sys.executable, "-m", "pytest", "--durations=10", *spread, *arguments]
-    if not arguments:
+    if not arguments and not system:
         step("what depends on the database, on SQLite", [*pytest, *ALSO_ON_SQLITE], environment=environment)
     with postgres.provided(say) as url:
-        step("all tests on PostgreSQL", pytest, environment={**environment, "DATABASE_URL": url})
+        environment["DATABASE_URL"] = url
+        if system:
+            step("tests of whole systems", [*pytest, "-m", "system"], environment=environment)
+        else:
+            step("all other tests on PostgreSQL", [*pytest, "-m", "not system"], environment=environment)
 
 
 def step(
