@@ -1,6 +1,6 @@
-"""`make test` after the bootstrap: style, types, contracts, then what depends on the database on SQLite, all on PostgreSQL.
+"""`make test` after the bootstrap: style, types, contracts, then all tests on PostgreSQL but those of whole systems.
 
-All but the tests of whole systems, which `make system` runs. Run as `python -m tests.support.suite [--lint-only | --system]
+`make system` runs these, and on SQLite what depends on the database. Run as `python -m tests.support.suite [--lint-only | --system]
 [pytest arguments]`. Stops at the first step that fails.
 """
 
@@ -21,7 +21,8 @@ from accounts.services import vault_keys
 from tests.support import browser, postgres
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-WORKERS = 2
+#: One more than cores on a small machine: some tests wait for processes, and one replay is as long as half of all others.
+WORKERS = 3
 #: What the two databases might answer differently: who waits for whom, sums and comparisons of exact decimals, every
 #: statement of `check_books`. All other tests run on PostgreSQL, where real money needs it; `up` is tested on SQLite there too.
 ALSO_ON_SQLITE = tuple(
@@ -94,20 +95,17 @@ def _production(directory: Path) -> dict[str, str]:
 
 
 def run_tests(arguments: Sequence[str], *, system: bool) -> None:
-    """Some on SQLite, then everything on PostgreSQL, whose summary is what is printed last. `arguments` choose on PostgreSQL."""
+    """On PostgreSQL last, so that its summary is what is printed last. `arguments` are for pytest there."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     environment[browser.VARIABLE] = browser.provide(say)
     # A worker that is done takes over from one that still has long tests before it.
-    spread = ["-n", str(WORKERS), "--dist", "worksteal"]
-    pytest = [sys.executable, "-m", "pytest", "--durations=10", *spread, *arguments]
-    if not arguments and not system:
+    pytest = [sys.executable, "-m", "pytest", "--durations=10", "-n", str(WORKERS), "--dist", "worksteal"]
+    if system:
         step("what depends on the database, on SQLite", [*pytest, *ALSO_ON_SQLITE], environment=environment)
     with postgres.provided(say) as url:
         environment["DATABASE_URL"] = url
-        if system:
-            step("tests of whole systems", [*pytest, "-m", "system"], environment=environment)
-        else:
-            step("all other tests on PostgreSQL", [*pytest, "-m", "not system"], environment=environment)
+        name, marked = ("tests of whole systems", "system") if system else ("all other tests", "not system")
+        step(f"{name}, on PostgreSQL", [*pytest, "-m", marked, *arguments], environment=environment)
 
 
 def step(
