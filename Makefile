@@ -16,7 +16,7 @@ run: ## install what is missing and start the demo (PORT=8001 for another port)
 test: ## install what the tests need, check style and types, run all tests but those of whole systems
 	@$(FIND_PYTHON)
 
-system: ## what takes longer: the demo, every command and route, a newcomer in a browser, SQLite, a seed run twice
+system: ## what takes longer: the demo, every command and route, pages in a browser, SQLite, a seed run twice
 	@$(FIND_PYTHON)
 
 lint: ## ruff, mypy, import contracts and the migration check only

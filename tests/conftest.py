@@ -133,8 +133,8 @@ def start_stack(transactional_db: None, redis_url: str, tmp_path: Path) -> Itera
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """An executable Chromium; `make test` provides one on any machine."""
+    """An executable Chromium; `make system` provides one on any machine."""
     path = browser.find()
     if path is None:
-        pytest.fail("No Chromium found; `make test` provides one, a bare pytest needs it installed.")
+        pytest.fail("No Chromium found; `make system` provides one, a bare pytest needs it installed.")
     return path

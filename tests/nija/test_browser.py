@@ -28,6 +28,8 @@ from tests.support.stack import database_url
 from trading import doorbell
 from trading.models import Account, AssetBalance, Candle, Order
 
+pytestmark = pytest.mark.system
+
 D = Decimal
 
 START_TIMEOUT_S = 60

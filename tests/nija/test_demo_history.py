@@ -48,6 +48,7 @@ def balances_at(exchange: RunningExchange, account: Account) -> dict[str, Decima
     return {asset: Decimal(amount) for asset, amount in shown["balances"].items()}
 
 
+@pytest.mark.system
 @pytest.mark.timeout(120)
 def test_the_history_is_rich_ends_flat_and_settled_and_agrees_with_the_exchange(exchange: RunningExchange) -> None:
     said: list[str] = []
@@ -96,6 +97,7 @@ def test_the_history_is_rich_ends_flat_and_settled_and_agrees_with_the_exchange(
     assert all(lane.last_nonce < now.timestamp() * 1e9 for lane in Lane.objects.all())
 
 
+@pytest.mark.system
 def test_the_market_is_about_to_burst_when_the_history_ends(exchange: RunningExchange, settings: Any) -> None:
     settings.MASTER_PAIRS = ["BEAM-USD"]
     extent = Extent(past=timedelta(minutes=1), wall_s=1.0, starts_after_s=4.0)

@@ -14,7 +14,7 @@ from tests.support import debian_packages
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 CACHE_DIR = BASE_DIR / ".cache"
-#: Names the browser to the tests once `make test` has chosen it.
+#: Names the browser to the tests once `make system` has chosen it.
 VARIABLE = "NIJA_TEST_CHROMIUM"
 INSTALLED_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MACOS_PATHS = (
@@ -30,7 +30,7 @@ class NoBrowser(Exception):
 
 
 def find() -> str | None:
-    """The browser chosen by `make test`, an installed one, or one that an earlier run left in .cache/."""
+    """The browser chosen by `make system`, an installed one, or one that an earlier run left in .cache/."""
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return chosen
@@ -60,7 +60,7 @@ def provide(say: Say) -> str:
         if path and shows_a_page(path):
             say(f"browser: {name} ({path})")
             return path
-    raise NoBrowser("No working Chromium: install one (Debian: apt install chromium) and run make test again.")
+    raise NoBrowser("No working Chromium: install one (Debian: apt install chromium) and run make system again.")
 
 
 def installed() -> str | None:

@@ -21,8 +21,7 @@ from accounts.services import vault_keys
 from tests.support import browser, postgres
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-#: One more than cores on a small machine: some tests wait for processes, and one replay is as long as half of all others.
-WORKERS = 3
+WORKERS = 2
 #: What the two databases might answer differently: who waits for whom, sums and comparisons of exact decimals, every
 #: statement of `check_books`. All other tests run on PostgreSQL, where real money needs it; `up` is tested on SQLite there too.
 ALSO_ON_SQLITE = tuple(
@@ -97,10 +96,10 @@ def _production(directory: Path) -> dict[str, str]:
 def run_tests(arguments: Sequence[str], *, system: bool) -> None:
     """On PostgreSQL last, so that its summary is what is printed last. `arguments` are for pytest there."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
-    environment[browser.VARIABLE] = browser.provide(say)
     # A worker that is done takes over from one that still has long tests before it.
     pytest = [sys.executable, "-m", "pytest", "--durations=10", "-n", str(WORKERS), "--dist", "worksteal"]
     if system:
+        environment[browser.VARIABLE] = browser.provide(say)
         step("what depends on the database, on SQLite", [*pytest, *ALSO_ON_SQLITE], environment=environment)
     with postgres.provided(say) as url:
         environment["DATABASE_URL"] = url

@@ -62,6 +62,7 @@ def test_what_is_put_inside_cannot_end_its_element() -> None:
     assert _as_script({"a": "</script><!--&"}) == '{"a":"\\u003c/script\\u003e\\u003c!--\\u0026"}'
 
 
+@pytest.mark.system
 def test_a_browser_draws_curves_candles_and_a_chosen_trade(directory: Path, chromium_path: str) -> None:
     told: list[str] = []
     with sync_playwright() as playwright:
