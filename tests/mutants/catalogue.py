@@ -187,7 +187,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "proves absence before reads show it",
         RECONCILIATION,
         "if order.lookups_empty >= 1 and started >= _settled_at(order)}",
-        "if started >= _since(order)}",
+        "if started >= searched_since(order)}",
         (OUTCOMES + "test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found",),
     ),
     Mutant(

@@ -95,7 +95,7 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
     both = OPEN_ORDERS.cost + CLOSED_ORDERS.cost
     for read, cost, room in ((_read_open, OPEN_ORDERS.cost, both), (_read_closed, CLOSED_ORDERS.cost, 0)):
         pages = _ask(absent, read, cost=cost, clock=clock, room=room)
-        matches = {key: _matching(page.orders, by_key[key]) for key, page in pages.items()}
+        matches = {key: matching(page.orders, by_key[key]) for key, page in pages.items()}
         found |= {key: match for key, match in matches.items() if match is not None}
         absent = {key: by_key[key] for key, match in matches.items() if match is None}
     settled = {k: order for k, order in absent.items() if order.lookups_empty >= 1 and started >= _settled_at(order)}
@@ -122,7 +122,8 @@ def _settled_at(order: Order) -> datetime:
     return (order.deadline or order.created_at) + SETTLED_AFTER
 
 
-def _since(order: Order) -> datetime:
+def searched_since(order: Order) -> datetime:
+    """From when on Kraken's lists are read for it; our clocks may differ by less than this."""
     return (order.sent_at or order.created_at) - SEARCH_BEFORE
 
 
@@ -155,11 +156,11 @@ def _read_open(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
 
 
 def _read_closed(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=_since(order))
+    return kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=searched_since(order))
 
 
 def _read_trades(order: Order, kraken: PrivateClient, nonce: int) -> TradesPage:
-    return kraken.trades_history(nonce=nonce, start=_since(order), ofs=0)
+    return kraken.trades_history(nonce=nonce, start=searched_since(order), ofs=0)
 
 
 def _read_named(
@@ -190,7 +191,7 @@ def _search(wanted: Mapping[uuid.UUID, Order], *, clock: Clock) -> tuple[dict[uu
     named = partial(_read_named, to_name={wanted[key].pk: txids for key, txids in to_name.items()})
     suspects = {key: wanted[key] for key in to_name}
     for key, orders_named in _ask(suspects, named, cost=QUERY_ORDERS.cost, clock=clock).items():
-        match = _matching(orders_named.values(), wanted[key])
+        match = matching(orders_named.values(), wanted[key])
         if match is not None:
             found[key] = match
         elif orders_named.keys() >= set(to_name[key]):
@@ -203,7 +204,7 @@ def _search_all(order: Order, key: uuid.UUID, *, clock: Clock) -> tuple[VenueOrd
     """(the order at Kraken, whether everything was looked through)."""
     try:
         with private.session(key, purpose=Purpose.UNKNOWN, cost=TRADES_HISTORY.cost, clock=clock) as session:
-            return _search_history(order, session)
+            return search_history(order, session, pages_max=HISTORY_PAGES_MAX)
     except (LaneBusy, KrakenError) as error:
         logger.warning("order %s is still unknown: %s", order.pk, error)
         return None, False
@@ -215,12 +216,13 @@ def _strange(order: Order, txids: Collection[str]) -> list[str]:
     return sorted(set(txids) - set(ours.values_list("venue_order_id", flat=True)))
 
 
-def _search_history(order: Order, session: Session) -> tuple[VenueOrder | None, bool]:
-    """All pages of the account's trades: an order id we do not know may be the lost one."""
-    since = _since(order)
+def search_history(order: Order, session: Session, *, pages_max: int) -> tuple[VenueOrder | None, bool]:
+    """The order among those behind the account's trades, as an id we do not know may be the lost one's; whether all
+    pages were read and every unknown order told."""
+    since = searched_since(order)
     txids: set[str] = set()
     complete = False
-    for page_number in range(HISTORY_PAGES_MAX):
+    for page_number in range(pages_max):
         offset = page_number * PAGE_SIZE
         page = session.call(
             lambda kraken, nonce, offset=offset: kraken.trades_history(nonce=nonce, start=since, ofs=offset),  # type: ignore[misc]
@@ -237,14 +239,15 @@ def _search_history(order: Order, session: Session) -> tuple[VenueOrder | None, 
             lambda kraken, nonce, part=part: kraken.query_orders(part, nonce=nonce),  # type: ignore[misc]
             cost=QUERY_ORDERS.cost,
         )
-        found = _matching(answer.values(), order)
+        found = matching(answer.values(), order)
         if found is not None:
             return found, False
         complete = complete and answer.keys() >= set(part)
     return None, complete
 
 
-def _matching(found: Iterable[VenueOrder], order: Order) -> VenueOrder | None:
+def matching(found: Iterable[VenueOrder], order: Order) -> VenueOrder | None:
+    """The one with our client order id."""
     wanted = str(order.client_order_id)
     return next((venue for venue in found if venue.cl_ord_id == wanted), None)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -20,9 +20,7 @@ from trading.domain.order_state import OrderEvent, OrderState
 from trading.kraken.endpoints import (
     CLOSED_ORDERS,
     OPEN_ORDERS,
-    PAGE_SIZE,
     QUERY_ORDERS,
-    QUERY_ORDERS_MAX,
     TRADES_HISTORY,
     PrivateClient,
 )
@@ -33,11 +31,11 @@ from trading.services import booking, inspections, lanes, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.private import LaneBusy, Session
+from trading.services.reconciliation import matching, search_history, searched_since
 
 #: While Kraken answers, an outcome that is still unknown after this is a person's case.
 GIVEN_UP_AFTER = timedelta(minutes=15)
 BATCH_MAX = 200
-SEARCH_BEFORE = timedelta(seconds=60)
 #: Together with the other reads that is what the smallest tier's budget bears at once.
 PAGES_MAX = 2
 ATTEMPTS_MAX = 10
@@ -141,7 +139,7 @@ def _named(_order: Order, session: Session, txid: str) -> VenueOrder | None:
 
 def _anywhere(order: Order, session: Session, _txid: str) -> VenueOrder | None:
     """By its client order id among open and closed orders, then among the orders behind the account's trades."""
-    since, name = (order.sent_at or order.created_at) - SEARCH_BEFORE, str(order.client_order_id)
+    since, name = searched_since(order), str(order.client_order_id)
 
     def read_open(kraken: PrivateClient, nonce: int) -> Iterable[VenueOrder]:
         return kraken.open_orders(nonce=nonce, cl_ord_id=name).orders
@@ -150,40 +148,11 @@ def _anywhere(order: Order, session: Session, _txid: str) -> VenueOrder | None:
         return kraken.closed_orders(nonce=nonce, cl_ord_id=name, start=since).orders
 
     for read, cost in ((read_open, OPEN_ORDERS.cost), (read_closed, CLOSED_ORDERS.cost)):
-        found = _ours(session.call(read, cost=cost), order)
+        found = matching(session.call(read, cost=cost), order)
         if found is not None:
             return found
-    strange = _strange(order, session, since=since)
-    for start in range(0, len(strange), QUERY_ORDERS_MAX):
-        part = strange[start : start + QUERY_ORDERS_MAX]
-        answer = session.call(
-            lambda kraken, nonce, part=part: kraken.query_orders(part, nonce=nonce),  # type: ignore[misc]
-            cost=QUERY_ORDERS.cost,
-        )
-        found = _ours(answer.values(), order)
-        if found is not None:
-            return found
-    return None
-
-
-def _strange(order: Order, session: Session, *, since: datetime) -> list[str]:
-    """Orders behind the account's trades since then that are not known to be ours; as many pages as a look may cost."""
-    seen: set[str] = set()
-    for number in range(PAGES_MAX):
-        offset = number * PAGE_SIZE
-        page = session.call(
-            lambda kraken, nonce, offset=offset: kraken.trades_history(nonce=nonce, start=since, ofs=offset),  # type: ignore[misc]
-            cost=TRADES_HISTORY.cost,
-        )
-        seen |= {trade.order_txid for trade in page.trades}
-        if len(page.trades) < PAGE_SIZE:
-            break
-    ours = Order.objects.filter(account_id=order.account_id, venue_order_id__in=seen)
-    return sorted(seen - set(ours.values_list("venue_order_id", flat=True)))
-
-
-def _ours(found: Iterable[VenueOrder], order: Order) -> VenueOrder | None:
-    return next((venue for venue in found if venue.cl_ord_id == str(order.client_order_id)), None)
+    found, _ = search_history(order, session, pages_max=PAGES_MAX)
+    return found
 
 
 def _adopt(order: Order, venue: VenueOrder, *, clock: Clock) -> tuple[bool, str]:
@@ -205,7 +174,7 @@ def _mismatch(order: Order, venue: VenueOrder) -> str:
         return "it is of another pair or side"
     if venue.quantity.value != order.quantity:
         return f"its quantity is {venue.quantity}"
-    if venue.opened_at < (order.sent_at or order.created_at) - SEARCH_BEFORE:
+    if venue.opened_at < searched_since(order):
         return "it is older"
     if Order.objects.filter(account_id=order.account_id, venue_order_id=venue.txid).exists():
         return "it belongs to another order of ours"
