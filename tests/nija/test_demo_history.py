@@ -75,6 +75,8 @@ def test_the_history_is_rich_ends_flat_and_settled_and_agrees_with_the_exchange(
     assert not Lane.objects.filter(leased_until__isnull=False).exists()
     assert not Position.objects.filter(is_open=True).exists()
     assert not RiskSettings.objects.exclude(denied_symbols=[]).exists()
+    # Nothing of the master's account is unread, which would be told as an alert.
+    assert Account.objects.filter(role=Role.MASTER, trades_read_at__gt=now - timedelta(minutes=1)).exists()
 
     for account in Account.objects.select_related("user"):
         held = balances_at(exchange, account)
