@@ -233,6 +233,28 @@ def test_a_key_with_hardly_any_budget_left_still_learns_that_its_order_never_arr
     assert fleet.at_exchange(fleet["ada"], "buy") == []
 
 
+def test_a_long_history_is_searched_page_by_page_on_a_key_with_hardly_any_budget_left(
+    make_world: Callable[..., World],
+) -> None:
+    """A search that begins anew whenever the budget ends would never come to the end, and spend everybody's points."""
+    fleet = gather(make_world, "ada", usd="100000", rate_tier="starter")
+    fleet.spoil("error:EService:Busy", name="ada")
+    fleet.buy()
+    fleet.live(1)
+    # One order of her own, matched in more pieces than a page of the history holds.
+    fleet.world.paper("POST", "/limits", pair="BEAMUSD", match_max="1000")
+    fleet.by_hand("ada", Side.BUY, quantity="60000")
+    for _ in range(SETTLED_S + 24):
+        fleet.live(1)
+        Lane.objects.filter(credential__user=fleet["ada"].account.user).update(
+            rate_points=9.9, rate_at=fleet.world.clock.now()
+        )
+    (order,) = fleet.orders(fleet["ada"], OrderKind.ENTRY)
+    assert order.state == "not_placed"
+    assert fleet.asked(fleet["ada"], "TradesHistory") == 2
+    assert len(fleet.at_exchange(fleet["ada"], "buy")) == 1
+
+
 def test_the_masters_lost_answer_delays_his_signal_and_duplicates_nothing(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     fleet.spoil("drop_after")

@@ -225,9 +225,12 @@ class PrivateClient:
         params = [("txid", ",".join(txids)), ("trades", "true"), ("consolidate_taker", "false")]
         return parse.orders(self._post(QUERY_ORDERS, params, nonce=nonce))
 
-    def trades_history(self, *, nonce: int, start: datetime | None = None, ofs: int = 0) -> TradesPage:
-        """Newest first, 50 a page from `ofs`, after `start` (cut to the second)."""
-        params = [("consolidate_taker", "false"), *_window(start, ofs)]
+    def trades_history(
+        self, *, nonce: int, start: datetime | None = None, end: datetime | None = None, ofs: int = 0
+    ) -> TradesPage:
+        """Newest first, 50 a page from `ofs`, after `start` and up to `end` (both cut to the second)."""
+        until = [("end", str(int(end.timestamp())))] if end is not None else []
+        params = [("consolidate_taker", "false"), *_window(start, ofs), *until]
         return parse.trades_page(self._post(TRADES_HISTORY, params, nonce=nonce))
 
     def query_trades(self, trade_ids: Sequence[str], *, nonce: int) -> dict[str, VenueTrade]:

@@ -77,6 +77,9 @@ class Order(models.Model):
     absent_at = models.DateTimeField(
         null=True, blank=True, help_text="Kraken's lists lacked it a second time when they had to have it"
     )
+    history_pages = models.PositiveSmallIntegerField(
+        default=0, help_text="Pages of the account's trades that were searched for it in vain"
+    )
     alerted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -30,7 +30,7 @@ from trading.models import Order, OrderKind
 from trading.services import alerts, booking, lanes, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
-from trading.services.private import LaneBusy, Session
+from trading.services.private import Session
 
 BATCH_MAX = 200
 UNKNOWN_MAX = 2_000
@@ -104,6 +104,8 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
         looked_up_at=now, lookups_empty=F("lookups_empty") + 1
     )
     Order.objects.filter(pk__in=[order.pk for order in settled.values()]).update(absent_at=now)
+    for order in settled.values():
+        order.absent_at = now
     more, proven = _search(decided | settled, clock=clock)
     resolved = sum(_adopt(by_key[key], venue, clock=clock) for key, venue in (found | more).items())
     return resolved + sum(_conclude_absent(order, now=clock.now()) for order in proven)
@@ -160,7 +162,9 @@ def _read_closed(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
 
 
 def _read_trades(order: Order, kraken: PrivateClient, nonce: int) -> TradesPage:
-    return kraken.trades_history(nonce=nonce, start=searched_since(order), ofs=0)
+    """The next page. What is traded later than the deciding look would only move the pages: Kraken's deadline has passed."""
+    offset = order.history_pages * PAGE_SIZE
+    return kraken.trades_history(nonce=nonce, start=searched_since(order), end=order.absent_at, ofs=offset)
 
 
 def _read_named(
@@ -170,44 +174,31 @@ def _read_named(
 
 
 def _search(wanted: Mapping[uuid.UUID, Order], *, clock: Clock) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
-    """One pass over the accounts' trades, of which mostly one page tells all: (found, proved absent)."""
+    """The next page of the accounts' trades, of which mostly the first tells all: (found, proved absent).
+
+    How many pages were searched is kept, so that a key with little budget left goes on where it had to break off.
+    """
     found: dict[uuid.UUID, VenueOrder] = {}
     proven: list[Order] = []
-    to_name: dict[uuid.UUID, list[str]] = {}
     both = TRADES_HISTORY.cost + QUERY_ORDERS.cost
-    for key, page in _ask(wanted, _read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=both).items():
-        order, match = wanted[key], None
-        strange = _strange(order, {trade.order_txid for trade in page.trades})
-        complete = len(page.trades) < PAGE_SIZE
-        if not complete or len(strange) > QUERY_ORDERS_MAX:
-            match, complete = _search_all(order, key, clock=clock)
-        elif strange:
-            to_name[key] = strange
-            continue
-        if match is not None:
-            found[key] = match
-        elif complete:
-            proven.append(order)
+    pages = _ask(wanted, _read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=both)
+    strange = {key: _strange(wanted[key], {t.order_txid for t in page.trades}) for key, page in pages.items()}
+    to_name = {key: txids for key, txids in strange.items() if txids}
     named = partial(_read_named, to_name={wanted[key].pk: txids for key, txids in to_name.items()})
-    suspects = {key: wanted[key] for key in to_name}
-    for key, orders_named in _ask(suspects, named, cost=QUERY_ORDERS.cost, clock=clock).items():
-        match = matching(orders_named.values(), wanted[key])
+    answers = _ask({key: wanted[key] for key in to_name}, named, cost=QUERY_ORDERS.cost, clock=clock)
+    for key, page in pages.items():
+        order, told = wanted[key], answers.get(key, {})
+        match = matching(told.values(), order)
         if match is not None:
             found[key] = match
-        elif orders_named.keys() >= set(to_name[key]):
+        elif not told.keys() >= set(strange[key]):
             # One that Kraken did not name could still be the lost one.
-            proven.append(wanted[key])
+            continue
+        elif len(page.trades) < PAGE_SIZE:
+            proven.append(order)
+        elif order.history_pages < HISTORY_PAGES_MAX - 1:
+            Order.objects.filter(pk=order.pk).update(history_pages=F("history_pages") + 1)
     return found, proven
-
-
-def _search_all(order: Order, key: uuid.UUID, *, clock: Clock) -> tuple[VenueOrder | None, bool]:
-    """(the order at Kraken, whether everything was looked through)."""
-    try:
-        with private.session(key, purpose=Purpose.UNKNOWN, cost=TRADES_HISTORY.cost, clock=clock) as session:
-            return search_history(order, session, pages_max=HISTORY_PAGES_MAX)
-    except (LaneBusy, KrakenError) as error:
-        logger.warning("order %s is still unknown: %s", order.pk, error)
-        return None, False
 
 
 def _strange(order: Order, txids: Collection[str]) -> list[str]:
