@@ -46,6 +46,7 @@ class Gateway:
         self.faults = Faults()
         self.log: deque[LogRow] = deque(maxlen=LOG_ROWS_MAX)
         self._store = store
+        self._flights: set[_InFlight] = set()
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -84,17 +85,18 @@ class Gateway:
             return _answer(error=error.code)
         row = LogRow(time.time(), method, key, params.get("nonce", ""), params.get("cl_ord_id", ""))
         self.log.append(row)
-        with _InFlight(self.exchange.accounts.use_of(key) if key in self.exchange.accounts.keys else None) as flight:
+        use = self.exchange.accounts.use_of(key) if key in self.exchange.accounts.keys else None
+        with _InFlight(use, request, beside=self._flights) as flight:
             fault = self.faults.take(endpoint=method, api_key=key, cl_ord_id=row.cl_ord_id)
             if fault is not None and not fault.after:
-                await _wait(request, fault.delay_s, flight)
+                await _wait(fault.delay_s, flight)
                 if fault.kind != "delay" and fault.error is None:
                     row.result = f"fault {fault.kind}"
                     return _misbehave(request, fault)
             answer = await self._carry_out(request, body, params=params, row=row, fault=fault)
             if fault is not None and fault.after:
                 row.result += f", fault {fault.kind}"
-                await _wait(request, fault.delay_s, flight)
+                await _wait(fault.delay_s, flight)
                 if fault.kind != "delay_after":
                     return _misbehave(request, fault)
             return answer
@@ -148,32 +150,42 @@ class Gateway:
 
 
 class _InFlight:
-    """Counts a key's simultaneous requests; one whose client has gone away counts no longer."""
+    """Counts a key's simultaneous requests; one whose client has gone away counts no longer. `beside` are all of them."""
 
-    def __init__(self, use: KeyUse | None) -> None:
+    def __init__(self, use: KeyUse | None, request: web.Request, *, beside: set[_InFlight]) -> None:
         self._use = use
+        self._request = request
+        self._beside = beside
 
     def __enter__(self) -> _InFlight:
+        # A client that gave up may come again before anybody else has noticed.
+        for other in list(self._beside):
+            other.leave_if_gone()
+        self._beside.add(self)
         if self._use is not None:
             self._use.requests += 1
             self._use.in_flight += 1
             self._use.max_in_flight = max(self._use.max_in_flight, self._use.in_flight)
         return self
 
-    def leave(self) -> None:
+    def leave_if_gone(self) -> None:
+        if self._request.transport is None or self._request.transport.is_closing():
+            self._leave()
+
+    def _leave(self) -> None:
+        self._beside.discard(self)
         if self._use is not None:
             self._use.in_flight -= 1
             self._use = None
 
     def __exit__(self, *exc_info: object) -> None:
-        self.leave()
+        self._leave()
 
 
-async def _wait(request: web.Request, delay_s: float, flight: _InFlight) -> None:
+async def _wait(delay_s: float, flight: _InFlight) -> None:
     until = time.monotonic() + delay_s
     while (left := until - time.monotonic()) > 0:
-        if request.transport is None or request.transport.is_closing():
-            flight.leave()
+        flight.leave_if_gone()
         await asyncio.sleep(min(left, _WATCH_S))
 
 

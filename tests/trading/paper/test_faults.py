@@ -138,6 +138,18 @@ def test_a_late_answer_outlives_the_clients_patience_and_the_order_stands(
     assert placed(exchange, client) == 1
 
 
+@pytest.mark.parametrize("kind", ["delay", "delay_after"])
+def test_a_client_that_gave_up_and_comes_again_at_once_has_one_request_in_flight(
+    exchange: RunningExchange, client: Client, kind: str
+) -> None:
+    exchange.post("/paper/faults", match={"endpoint": "Balance"}, kind=kind, delay_s=1, times=10)
+    for _ in range(10):
+        with pytest.raises(requests.ReadTimeout):
+            client.send("Balance", timeout=0.03)
+        client.result("OpenOrders")
+    assert exchange.get(f"/paper/accounts/{client.account}")["requests"]["max_in_flight"] == 1
+
+
 def test_public_endpoints_misbehave_too(exchange: RunningExchange) -> None:
     exchange.post("/paper/faults", match={"endpoint": "Ticker"}, kind="http_520_before")
     assert requests.get(f"{exchange.url}/0/public/Ticker", timeout=10).status_code == 520
