@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,13 +34,18 @@ CANDLE_WALL_S = 10.0
 TRADE_WALL_S = 30.0
 #: What is known of the exchange's clock is good for 60 s.
 CLOCK_AFTER_S = 45.0
+#: Where an order may be known and copied twenty seconds late.
+CLOCK_AFTER_WITH_FAULTS_S = 30.0
 #: The master may be sized from a balance up to 300 s old, which the look at what he traded outside NIJA reads; a
 #: follower's copy asks for a fresh one itself.
 BALANCE_AFTER_S = 200.0
 #: A candle without an order leaves the workers nothing to do; whether that is so is looked up now and then.
 LOOK_EVERY_CANDLES = 50
 #: The exchange remembers 20,000 requests, a candle makes about a dozen.
-LOG_EVERY_CANDLES = 1000
+LOG_EVERY_CANDLES = 500
+LOOKS_MAX, LOOK_AGAIN_S = 100, 0.1
+#: With faults a sale may fail.
+SALES_MAX = 10
 
 
 def candle_files(
@@ -95,39 +101,64 @@ class TripByHand:
 
 @dataclass
 class CallLog:
-    """Every request as the exchange received it, read in portions: nonces rise key by key, and none was refused."""
+    """Every request as the exchange received it, read in portions: nonces rise key by key, no order is asked for twice.
+
+    None was refused, unless faults are played; then `results` counts what every request came to.
+    """
 
     world: World
+    spoilt: bool = False
     calls: int = 0
+    private: int = 0
     keys: set[str] = field(default_factory=set)
+    results: Counter[str] = field(default_factory=Counter)
+    orders: set[str] = field(default_factory=set)
     _last_row: Any = None
     _nonces: dict[str, int] = field(default_factory=dict)
 
     def read(self) -> None:
-        log = self.world.paper("GET", "/log?limit=20000")["log"]
+        log = self._rows()
         known = next((n for n in range(len(log) - 1, -1, -1) if log[n] == self._last_row), None)
         assert known is not None or self._last_row is None, "the exchange forgot requests that were not read"
         fresh = log[0 if known is None else known + 1 :]
         by_key: dict[str, list[int]] = defaultdict(list)
         for row in fresh:
-            assert row["result"] == "ok", row
+            assert self.spoilt or row["result"] == "ok", row
+            self.results[row["result"]] += 1
+            if row["endpoint"] == "AddOrder":
+                assert row["cl_ord_id"] not in self.orders, f"asked for twice: {row}"
+                self.orders.add(row["cl_ord_id"])
             if row["api_key"]:
                 by_key[row["api_key"]].append(int(row["nonce"]))
         for key, nonces in by_key.items():
             assert all(earlier < later for earlier, later in pairwise([self._nonces.get(key, 0), *nonces])), key
             self._nonces[key] = nonces[-1]
         self.calls += len(fresh)
+        self.private += sum(len(nonces) for nonces in by_key.values())
         self.keys |= set(by_key)
         self._last_row = log[-1]
+
+    def _rows(self) -> list[Any]:
+        """All that the exchange remembers, once it is done with every request: one that it holds back has no result yet."""
+        for _ in range(LOOKS_MAX):
+            rows: list[Any] = self.world.paper("GET", "/log?limit=20000")["log"]
+            if all(row["result"] for row in rows):
+                return rows
+            time.sleep(LOOK_AGAIN_S)
+        raise AssertionError("the exchange does not end a request")
 
 
 @dataclass
 class Replay:
-    """One candle after the other. What a person does by hand waits until the strategy holds nothing of that pair."""
+    """One candle after the other. What a person does by hand waits until the strategy holds nothing of that pair.
+
+    `spoilt`: the exchange plays faults meanwhile (`tests.support.spoiling`).
+    """
 
     world: World
     master: Trader
     by_hand: Sequence[TripByHand] = ()
+    spoilt: bool = False
     candles: int = 0
     settled: int = 0
     log: CallLog = field(init=False)
@@ -136,7 +167,7 @@ class Replay:
     _balance_read_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        self.log = CallLog(self.world)
+        self.log = CallLog(self.world, spoilt=self.spoilt)
 
     def run(self, candles: int) -> None:
         for _ in range(candles):
@@ -161,12 +192,17 @@ class Replay:
 
     def sell_what_is_left(self) -> None:
         """The replay ends with a flat master, so that everything can be compared."""
-        for position in Position.objects.filter(account=self.master.account, is_open=True).select_related("instrument"):
-            self.world.master_sells(position.instrument.symbol)
-        self._settle()
+        held = Position.objects.filter(account=self.master.account, is_open=True).select_related("instrument")
+        for _ in range(SALES_MAX if self.spoilt else 1):
+            for position in held.all():
+                self.world.master_sells(position.instrument.symbol)
+            self._settle()
+            if not held.exists():
+                return
+        raise AssertionError(f"the master still holds {list(held)}")
 
     def _settle(self) -> None:
-        self.world.settle()
+        self.world.settle_wholly()
         balances.refresh_due(clock=self.world.clock)
         self._balance_read_at = self.world.clock.now()
         self.world.move(TRADE_WALL_S)
@@ -175,7 +211,7 @@ class Replay:
     def _keep_fresh(self) -> None:
         """What the timetable's tasks do beside the cycles, as often as a decision needs it."""
         world = self.world
-        if self._older(self._clock_read_at, CLOCK_AFTER_S):
+        if self._older(self._clock_read_at, CLOCK_AFTER_WITH_FAULTS_S if self.spoilt else CLOCK_AFTER_S):
             market.measure_venue_clock(clock=world.clock, sleep=world.move)
             self._clock_read_at = world.clock.now()
         if self._older(self._balance_read_at, BALANCE_AFTER_S):
@@ -189,7 +225,8 @@ class Replay:
         for trip in self.by_hand:
             if trip in self._opened:
                 for after, share in trip.parts:
-                    if self.candles == self._opened[trip] + after:
+                    # With faults he may have got nothing, or the part before was not sold and this one sold it all.
+                    if self.candles == self._opened[trip] + after and (not self.spoilt or self._busy(trip.symbol)):
                         self.world.master_sells(trip.symbol, fraction=share)
             elif self.candles >= trip.opens and not self._busy(trip.symbol):
                 self.world.master_buys(trip.symbol, notional=trip.notional)

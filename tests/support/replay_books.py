@@ -12,7 +12,7 @@ from copytrade.models import CopyOrder, CopyStatus, SkipReason
 from copytrade.services import books
 from tests.support.replay import Replay
 from tests.support.world import Trader, World
-from trading.domain.order_state import FINAL
+from trading.domain.order_state import FINAL, OrderState
 from trading.models import Adjustment, AssetBalance, Execution, Order, OrderKind, Position, Signal, SignalKind
 from trading.services import balances
 
@@ -29,7 +29,7 @@ def assert_everything_agrees(replay: Replay, everybody: Mapping[str, tuple[Trade
         assert_flat(trader)
         assert_books_equal(trader, seen, started_with=Decimal(started_with))
         assert_each_order_has_one_row(trader, seen)
-        assert seen["requests"]["invalid_nonces"] == 0
+        assert replay.spoilt or seen["requests"]["invalid_nonces"] == 0
         assert seen["requests"]["max_in_flight"] == 1
     followers = [trader for trader, _ in everybody.values() if trader != replay.master]
     assert_every_signal_has_an_outcome_for_every_follower(followers)
@@ -123,8 +123,18 @@ def assert_every_signal_has_an_outcome_for_every_follower(followers: Sequence[Tr
             assert copy.sentence
     for order in Order.objects.filter(account_id__in=accounts).prefetch_related("copies"):
         kinds = {copy.kind for copy in order.copies.all()}
-        assert kinds == {order.kind}, f"{order} of a follower answers no signal"
+        assert kinds == {order.kind} or (not kinds and was_planned_again(order)), (
+            f"{order} of a follower answers no signal"
+        )
         assert (order.signal_id is not None) == (order.kind == OrderKind.ENTRY)
+
+
+def was_planned_again(order: Order) -> bool:
+    """An exit that Kraken never took; what it was to sell is the next one's, and so are its copies."""
+    failed = order.kind == OrderKind.EXIT and order.state in (OrderState.NOT_PLACED, OrderState.REJECTED)
+    mine = Order.objects.filter(account_id=order.account_id, instrument_id=order.instrument_id, kind=OrderKind.EXIT)
+    assert order.exit_number is not None or not failed
+    return failed and mine.filter(exit_number=(order.exit_number or 0) + 1).exists()
 
 
 def assert_exits_close_the_masters_share(follower: Trader) -> None:

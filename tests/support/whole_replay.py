@@ -1,6 +1,7 @@
 """`make replay` after the bootstrap: all real candles through exchange and engine, on PostgreSQL.
 
-`make replay CANDLES=2000` ends each part after so many candles.
+`make replay CANDLES=2000` ends each part after so many candles; `make replay FAULTS=1 SEED=7` lets private requests fail on
+the way.
 """
 
 from __future__ import annotations

@@ -12,9 +12,13 @@ from typing import Any
 
 import requests
 from django.conf import LazySettings
+from django.db.models import Exists, OuterRef
 
 from accounts.models import User
+from copytrade.models import CopyOrder, CopyStatus
 from copytrade.services import entries, exits, fan_out
+from trading.domain import order_state
+from trading.domain.order_state import OrderState
 from trading.models import Account, Instrument, MarketPrice, Order, OrderKind, OrderOrigin, Position
 from trading.services import (
     balances,
@@ -31,6 +35,10 @@ from trading.services import (
 )
 
 ROUNDS_MAX = 40
+#: An outcome that nobody knows takes half a minute, an exit that fails again and again waits up to as long each time.
+ROUNDS_WITH_FAULTS_MAX = 240
+#: What is known of the exchange's clock is good for 60 s.
+ROUNDS_PER_MEASUREMENT = 20
 #: Warm connections to the control pages of every exchange that a test process starts.
 _control = requests.Session()
 _control.trust_env = False
@@ -178,6 +186,34 @@ class World:
             self.move(step_s)
         raise AssertionError("the engine did not come to rest")
 
+    def settle_wholly(self) -> None:
+        """As `settle`, also through what only time resolves: outcomes nobody knows, exits that wait to be planned again."""
+        quiet = 0
+        for number in range(1, ROUNDS_WITH_FAULTS_MAX):
+            quiet = quiet + 1 if self.round() == 0 and not self.under_way() else 0
+            if quiet == 2:
+                return
+            self.move(1)
+            if number % ROUNDS_PER_MEASUREMENT == 0:
+                market.measure_venue_clock(clock=self.clock, sleep=self.move)
+        raise AssertionError(f"the engine did not come to rest: {self.under_way()}")
+
+    def under_way(self) -> list[str]:
+        """What has no outcome yet, row by row."""
+        unsold = Position.objects.filter(
+            account=OuterRef("account"), instrument=OuterRef("signal__instrument"), is_open=True
+        )
+        failed = (OrderState.REJECTED, OrderState.NOT_PLACED)
+        orders = Order.objects.filter(state__in=order_state.LIVE - {OrderState.MANUAL})
+        return [
+            *(f"order {order.pk} is {order.state}" for order in orders.exclude(origin=OrderOrigin.OUTSIDE)),
+            *(f"copy {copy.pk} waits" for copy in CopyOrder.objects.filter(status=CopyStatus.PENDING)),
+            *(
+                f"exit copy {copy.pk} is to be planned again"
+                for copy in CopyOrder.objects.filter(Exists(unsold), kind="exit", order__state__in=failed)
+            ),
+        ]
+
     def watch_levels(self) -> int:
         return len(levels.watch(clock=self.clock))
 
@@ -186,7 +222,5 @@ class World:
         return position.managed if position is not None else Decimal(0)
 
     def _entries(self) -> int:
-        from copytrade.models import CopyOrder, CopyStatus
-
         waiting = CopyOrder.objects.filter(kind="entry", status=CopyStatus.PENDING).values_list("pk", flat=True)
         return entries.execute(list(waiting), clock=self.clock)
