@@ -22,7 +22,7 @@ system: ## what takes longer: the demo, every command and route, pages in a brow
 lint: ## ruff, mypy, import contracts and the migration check only
 	@$(FIND_PYTHON)
 
-replay: ## every candle of ../shared/market-data through exchange and engine: hours (CANDLES=2000 for a part)
+replay: ## every candle of ../shared/market-data through exchange and engine: hours (CANDLES=2000 for a part, FAULTS=1 with faults)
 	@$(FIND_PYTHON)
 
 bench-backtest: ## time a backtest of five pairs x 35,000 candles of ../shared/market-data

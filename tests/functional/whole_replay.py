@@ -1,6 +1,7 @@
 """All real candles there are, with three followers: `make replay`. Not collected by `make test`, for it takes hours.
 
-CANDLES in the environment ends each part after so many candles.
+CANDLES in the environment ends each part after so many candles. FAULTS=1 makes private requests fail on the way, in the
+order of chance that SEED (1 unless named) brings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.functional.test_replay import FOLLOWERS
-from tests.support import replay_books, replay_figures
+from tests.support import replay_books, replay_figures, spoiling
 from tests.support.replay import WARM_UP_CANDLES, Replay, market_data
 from tests.support.world import World
 
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(12 * 
 
 MASTER_USD = "10000.0000"
 SAY_EVERY_CANDLES = 500
+#: With FAULTS=1.
+SHARES = spoiling.Shares(orders=0.1, reads=0.05, lags=0.05)
 #: Ten take part in `make test`; what months of candles add is the master's, so three very different ones suffice here.
 NAMES = ("large", "doubled", "small")
 
@@ -62,6 +65,7 @@ def test_every_real_candle_leaves_the_books_equal_to_the_exchange(
     make_world: Callable[..., World],
     settings: Any,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
     part = PARTS[name]
@@ -71,9 +75,14 @@ def test_every_real_candle_leaves_the_books_equal_to_the_exchange(
     world = make_world(market="replay", candles=files, start_at=starts_at, rate_tier="starter")
     master = world.join("master@nija.example", usd=MASTER_USD, role="master")
     followers = {label: world.join(f"{label}@nija.example", **risk) for label, risk in CHOSEN.items()}
+    spoilt = os.environ.get("FAULTS", "") not in ("", "0")
+    if spoilt:
+        spoiling.lose_patience(monkeypatch)
+        seed = int(os.environ.get("SEED") or 1)
+        spoiling.spoil(world, [master, *followers.values()], seed=seed, shares=SHARES)
 
     began = time.monotonic()
-    replay = Replay(world, master=master)
+    replay = Replay(world, master=master, spoilt=spoilt)
     while replay.candles < candles:
         replay.run(min(SAY_EVERY_CANDLES, candles - replay.candles))
         with capsys.disabled():
@@ -81,15 +90,17 @@ def test_every_real_candle_leaves_the_books_equal_to_the_exchange(
             said = _progress(name, replay, candles=candles, seconds=time.monotonic() - began)
             print(said, file=sys.stderr, flush=True)
     replay.sell_what_is_left()
+    harm = f"\n{spoiling.end(replay)}" if spoilt else ""
 
     trips = replay_figures.master_trips(master)
     what, seconds = f"{part.minutes} minutes of {', '.join(part.files)}", time.monotonic() - began
     figures = replay_figures.summary(trips, followers, what=what, candles=candles, seconds=seconds)
-    record_property("figures", f"{figures}\n  memory: {_memory_mb()} MB at most")
+    record_property("figures", f"{figures}{harm}\n  memory: {_memory_mb()} MB at most")
     everybody = {"master": (master, MASTER_USD)} | {
         label: (trader, CHOSEN[label]["usd"]) for label, trader in followers.items()
     }
     replay_books.assert_everything_agrees(replay, everybody)
+    spoiling.assert_failed_entries_were_missed()
 
 
 def _span(part: Part, files: tuple[Path, ...]) -> tuple[int, int]:
