@@ -45,7 +45,7 @@ class Length:
 
 
 SHORT = Length(450, trips=6, copies=50, faults=70, unknown=12, found=6, missed=2, planned_again=1)
-LONG = Length(2500, trips=15, copies=100, faults=250, unknown=30, found=15, missed=4, planned_again=4)
+LONG = Length(2500, trips=12, copies=100, faults=200, unknown=25, found=10, missed=3, planned_again=3)
 
 
 @pytest.mark.parametrize(("wanted", "seed"), [(SHORT, 1), pytest.param(LONG, 2, marks=pytest.mark.system)])
