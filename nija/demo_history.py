@@ -86,6 +86,9 @@ class MovedClock:
         self._ns = max(self._ns + 1, int(self._now.timestamp()) * 1_000_000_000)
         return self._ns
 
+    def shared(self) -> datetime:
+        return self._now
+
     def move(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
 

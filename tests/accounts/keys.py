@@ -39,6 +39,9 @@ class MovedClock:
     def ns(self) -> int:
         return int(self.at.timestamp()) * 1_000_000_000
 
+    def shared(self) -> datetime:
+        return self.at
+
     def advance(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
 

@@ -311,6 +311,25 @@ def test_a_lane_of_a_lost_lease_takes_no_order_before_it_is_fenced(make_world: C
     assert claim(Purpose.EXIT)[key.pk].nonce > int(fleet.log(fleet["ada"])[-1]["nonce"]) > lost.nonce
 
 
+def test_a_lane_lost_before_the_clock_was_set_back_is_not_lost_for_as_long(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    clock = fleet.world.clock
+    key = lanes.active_keys([fleet["ada"].account])[fleet["ada"].account.pk]
+
+    def claim(purpose: Purpose) -> dict[uuid.UUID, lanes.Grant]:
+        with transaction.atomic(durable=True):
+            return lanes.claim([key.pk], purpose=purpose, cost=0, clock=clock)
+
+    lost = claim(Purpose.EXIT)[key.pk]
+    fleet.world.move(-3600)
+    assert claim(Purpose.EXIT) == {}, "its request may be on the wire"
+    fleet.world.move(8)
+    assert claim(Purpose.REFRESH) == {}, "its request may still be on the wire"
+    fleet.world.move(5)
+    private.fence([key.pk], clock=clock)
+    assert claim(Purpose.EXIT)[key.pk].nonce > int(fleet.log(fleet["ada"])[-1]["nonce"]) > lost.nonce
+
+
 def test_an_old_owner_neither_renews_nor_frees_a_lane_that_has_passed_on(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     clock = fleet.world.clock

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 
 from accounts.models import Credential
 from copytrade.models import CopyOrder, FanOut
 from copytrade.services import entries, exits, fan_out
 from tests.functional.scenario import Fleet, gather
+from tests.nonces.caller import WrongClock
 from tests.support.world import Trader, World
 from trading.models import Account, Event, Lane, Order, OrderKind, Signal
 from trading.services import balances, booking, halts, lanes, private, reconciliation, sending, signals
@@ -130,6 +132,25 @@ def test_a_key_that_does_not_open_holds_nobody_else_up(make_world: Callable[...,
     assert "does not open" in fleet.orders(fleet["ada"], OrderKind.ENTRY)[0].refusal
     assert [o.state for o in fleet.orders(fleet["ben"], OrderKind.ENTRY)] == ["filled"]
     assert not Lane.objects.exclude(leased_until=None).exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="all processes of a SQLite file are on one machine")
+@pytest.mark.parametrize(("holder_s", "other_s"), [(-3605, 0), (0, -3605), (3605, 0), (0, 3605)])
+def test_a_lane_in_use_is_in_use_for_processes_whose_clocks_disagree(
+    make_world: Callable[..., World], holder_s: float, other_s: float
+) -> None:
+    key = key_of(gather(make_world, "ada")["ada"]).pk
+
+    def claim(off_s: float) -> dict[uuid.UUID, lanes.Grant]:
+        with transaction.atomic(durable=True):
+            return lanes.claim([key], purpose=Purpose.UNKNOWN, cost=0, clock=WrongClock(off_s))
+
+    held = claim(holder_s)[key]
+    before = Lane.objects.get(credential=key)
+    assert claim(other_s) == {}
+    assert Lane.objects.get(credential=key).leased_until == before.leased_until
+    lanes.release([held], {key: "an answer"}, clock=WrongClock(holder_s))
+    assert claim(other_s)[key].nonce > held.nonce
 
 
 def test_an_exit_goes_before_an_entry_on_the_same_key(make_world: Callable[..., World]) -> None:

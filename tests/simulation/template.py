@@ -56,6 +56,9 @@ class SteppingClock:
         self.now_ns += 1
         return self.now_ns
 
+    def shared(self) -> datetime:
+        return self.now()
+
 
 class Direct:
     """A transport with nothing in between."""

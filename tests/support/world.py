@@ -58,6 +58,9 @@ class StepClock:
         self._calls += 1
         return int(self._now.timestamp()) * 1_000_000_000 + self._calls
 
+    def shared(self) -> datetime:
+        return self._now
+
     def move(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
 

@@ -40,9 +40,9 @@ class Budget:
 
 
 def decayed(budget: Budget, *, now: datetime, tier: Tier) -> Budget:
-    """The counter at `now`; a clock that went back takes nothing away."""
+    """The counter at `now`; a clock that went back takes nothing away, and the counter goes on from there."""
     if now <= budget.at:
-        return budget
+        return Budget(points=budget.points, at=now)
     elapsed = now - budget.at
     elapsed_s = Decimal(elapsed.days * 86_400 + elapsed.seconds) + Decimal(elapsed.microseconds).scaleb(-6)
     return Budget(points=max(Decimal(0), budget.points - elapsed_s * tier.decay_per_s), at=now)

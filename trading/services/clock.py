@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+from django.db import connection
+
 
 class Clock(Protocol):
     def now(self) -> datetime:
@@ -16,6 +18,10 @@ class Clock(Protocol):
         """Nanoseconds since 1970, the source of nonces."""
         ...
 
+    def shared(self) -> datetime:
+        """An aware instant of the clock that all processes have in common, for leases; only where the database may be asked."""
+        ...
+
 
 class SystemClock:
     def now(self) -> datetime:
@@ -23,6 +29,15 @@ class SystemClock:
 
     def ns(self) -> int:
         return time.time_ns()
+
+    def shared(self) -> datetime:
+        """PostgreSQL's, since its clients may be on many machines; who uses SQLite is on the machine of the file."""
+        if connection.vendor != "postgresql":
+            return self.now()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            at: datetime = cursor.fetchone()[0]
+        return at
 
 
 SYSTEM: Clock = SystemClock()

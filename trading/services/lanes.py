@@ -3,6 +3,9 @@
 A lane is taken by a conditional change of its row, together with the next nonce and a new epoch. A lease that ended without
 being given back may still have a request on the wire: its successor first makes a fencing read, whose higher nonce makes
 a late request invalid at Kraken.
+
+Leases and budgets are measured by the clock that all processes share: one whose own clock is wrong would otherwise take a lane
+in use for a free one. Nonces need no common clock, since they come after the row's last one.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from trading.services.clock import Clock
 
 REQUEST_MAX = timedelta(seconds=8)
 LEASE = timedelta(seconds=12)
+#: No lease ends later than this from now, however little instants of different processes agree, unless the clock was set back.
+LEASE_ENDS_WITHIN = 2 * LEASE
 #: Kraken does not tell the tier; the smallest one is always safe.
 TIER = limits.Tier.STARTER
 BLOCKED_FOR = {RateScope.KEY: 10, RateScope.PAIR: 5, RateScope.DOMAIN: 5, RateScope.SERVICE: 5, RateScope.LOCKOUT: 900}
@@ -63,7 +68,10 @@ _RESERVE = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A lane held for one request. `fenced` says that nothing older can still be on the wire."""
+    """A lane held for one request. `fenced` says that nothing older can still be on the wire.
+
+    `leased_until` is of the shared clock, `write_until` of the process's own: a request begun by then ends within the lease.
+    """
 
     lane_id: int
     credential_id: uuid.UUID
@@ -71,6 +79,7 @@ class Grant:
     epoch: int
     nonce: int
     leased_until: datetime
+    write_until: datetime
     fenced: bool
 
 
@@ -90,7 +99,7 @@ def claim(
     Orders (`ENTRY`, `EXIT`) get fenced lanes only. A lane that is busy, blocked by Kraken or short of rate budget is absent
     from the answer: come again.
     """
-    now = clock.now()
+    write_until, now = _write_until(clock), clock.shared()
     lanes = Lane.objects.select_for_update(skip_locked=True).filter(credential_id__in=credential_ids).order_by("pk")
     exits_wait = _keys_with_ready_exits(credential_ids) if purpose > Purpose.EXIT else frozenset()
     doubtful = _keys_with_unknown_orders(credential_ids) if purpose is Purpose.BOOKING else frozenset()
@@ -98,6 +107,7 @@ def claim(
     granted: dict[uuid.UUID, Grant] = {}
     taken: list[Lane] = []
     for lane in lanes:
+        _end_in_time(lane, now=now)
         reserve = 0 if purpose is Purpose.BOOKING and lane.credential_id not in doubtful else _RESERVE[purpose]
         points = max(cost, room) + (reserve if cost else 0)
         if lane.credential_id in exits_wait or not _usable(lane, purpose=purpose, points=points, now=now):
@@ -105,7 +115,9 @@ def claim(
         lane.needs_fence = lane.needs_fence or lane.leased_until is not None
         if lane.needs_fence and purpose in (Purpose.ENTRY, Purpose.EXIT):
             continue
-        granted[lane.credential_id] = _take(lane, owner=owner, cost=cost, clock=clock, now=now)
+        lane.last_nonce = next_nonce(previous=lane.last_nonce, clock_ns=clock.ns())
+        _take(lane, owner=owner, cost=cost, now=now)
+        granted[lane.credential_id] = _grant(lane, write_until=write_until)
         taken.append(lane)
     bulk.update_each(Lane.objects.all(), taken, _TAKEN)
     return granted
@@ -113,7 +125,7 @@ def claim(
 
 def renew(grant: Grant, *, cost: int, clock: Clock) -> Grant | None:
     """The same lane for one more request; None when the lease passed to somebody else."""
-    now = clock.now()
+    write_until, now = _write_until(clock), clock.shared()
     nonce = next_nonce(previous=grant.nonce, clock_ns=clock.ns())
     held = Lane.objects.filter(pk=grant.lane_id, owner=grant.owner, epoch=grant.epoch)
     lane = held.first()
@@ -123,7 +135,9 @@ def renew(grant: Grant, *, cost: int, clock: Clock) -> Grant | None:
     changed = held.update(
         last_nonce=nonce, leased_until=now + LEASE, rate_points=float(budget.points), rate_at=budget.at
     )
-    return replace(grant, nonce=nonce, leased_until=now + LEASE) if changed == 1 else None
+    if changed != 1:
+        return None
+    return replace(grant, nonce=nonce, leased_until=now + LEASE, write_until=write_until)
 
 
 def release(grants: Collection[Grant], outcomes: Mapping[uuid.UUID, object], *, clock: Clock) -> None:
@@ -136,11 +150,11 @@ def release(grants: Collection[Grant], outcomes: Mapping[uuid.UUID, object], *, 
     for grant in grants:
         outcome = outcomes.get(grant.credential_id)
         if isinstance(outcome, RateLimited):
-            _block(grant, outcome, now=clock.now())
+            _block(grant, outcome, now=clock.shared())
 
 
 def needing_fence(credential_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.UUID]:
-    """Those whose last request may still be on the wire and whose lease is over."""
+    """Those whose last request may still be on the wire and whose lease is over; `now` is of the shared clock."""
     lanes = Lane.objects.filter(credential_id__in=credential_ids)
     return [
         lane.credential_id
@@ -160,19 +174,35 @@ def _usable(lane: Lane, *, purpose: Purpose, points: int, now: datetime) -> bool
     return limits.allows(_budget(lane, now), cost=points, now=now, tier=TIER)
 
 
-def _take(lane: Lane, *, owner: str, cost: int, clock: Clock, now: datetime) -> Grant:
-    lane.last_nonce = next_nonce(previous=lane.last_nonce, clock_ns=clock.ns())
+def _end_in_time(lane: Lane, *, now: datetime) -> None:
+    """After the clock was set back a lost lease would last for as long; it is counted from now, since when is not known."""
+    if lane.leased_until is not None and lane.leased_until > now + LEASE_ENDS_WITHIN:
+        lane.leased_until = now + LEASE
+        lane.save(update_fields=["leased_until"])
+
+
+def _write_until(clock: Clock) -> datetime:
+    """Read before the lease begins, so that it is not too late."""
+    return clock.now() + LEASE - REQUEST_MAX
+
+
+def _take(lane: Lane, *, owner: str, cost: int, now: datetime) -> None:
     lane.epoch += 1
     lane.owner, lane.leased_until = owner, now + LEASE
     budget = limits.after(_budget(lane, now), cost=cost, now=now, tier=TIER)
     lane.rate_points, lane.rate_at = float(budget.points), budget.at
+
+
+def _grant(lane: Lane, *, write_until: datetime) -> Grant:
+    assert lane.leased_until is not None, "only a lane that was taken is granted"
     return Grant(
         lane_id=lane.pk,
         credential_id=lane.credential_id,
-        owner=owner,
+        owner=lane.owner,
         epoch=lane.epoch,
         nonce=lane.last_nonce,
         leased_until=lane.leased_until,
+        write_until=write_until,
         fenced=not lane.needs_fence,
     )
 

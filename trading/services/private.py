@@ -123,7 +123,7 @@ def _call_part(
 
 def _in_time(request: Callable[[PrivateClient, int], T], kraken: PrivateClient, grant: Grant, clock: Clock) -> T:
     """The request, unless it waited so long for a sender that it might outlive its lease."""
-    if clock.now() + lanes.REQUEST_MAX > grant.leased_until:
+    if clock.now() > grant.write_until:
         raise Unavailable("Its turn came too late.")
     return request(kraken, grant.nonce)
 
@@ -179,7 +179,7 @@ def key_info(credential_id: uuid.UUID, *, clock: Clock) -> ApiKeyInfo:
 
 def fence(credential_ids: Collection[uuid.UUID], *, clock: Clock) -> None:
     """Make lanes of lost leases usable for orders again, by a read whose nonce is above everything sent before."""
-    stale = lanes.needing_fence(credential_ids, now=clock.now())
+    stale = lanes.needing_fence(credential_ids, now=clock.shared())
     call_each(
         dict.fromkeys(stale, lambda kraken, nonce: kraken.balance_ex(nonce=nonce)),
         purpose=Purpose.FENCE,

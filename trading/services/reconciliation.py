@@ -56,7 +56,7 @@ def adopt_orphans(*, clock: Clock) -> int:
         Q(lane__isnull=True)
         | ~Q(lane__epoch=F("lane_epoch"))
         | Q(lane__leased_until__isnull=True)
-        | Q(lane__leased_until__lte=now)
+        | Q(lane__leased_until__lte=clock.shared())
     )
     ids = list(
         Order.objects.filter(orphaned, state=OrderState.SENDING, account__venue=settings.VENUE).values_list(

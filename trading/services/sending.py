@@ -198,7 +198,7 @@ def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock
     order = item.order
     if stops.covers(order):
         raise _Unwritten("Entries were stopped before it was written")
-    if clock.now() + lanes.REQUEST_MAX > item.grant.leased_until:
+    if clock.now() > item.grant.write_until:
         raise _Unwritten("Its turn came too late")
     if order.expires_at is not None and clock.now() > order.expires_at:
         raise _Unwritten("Its time to live ended before it was written")

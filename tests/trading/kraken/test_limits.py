@@ -50,9 +50,11 @@ def test_history_calls_are_counted_at_the_dearer_of_krakens_two_prices() -> None
     assert endpoints.CANCEL_ORDER.cost == 0
 
 
-def test_a_clock_that_went_back_takes_nothing_away() -> None:
-    budget = Budget(points=Decimal(10), at=NOW)
-    assert decayed(budget, now=NOW - timedelta(hours=1), tier=Tier.PRO) == budget
+def test_a_clock_that_went_back_takes_nothing_away_and_the_counter_goes_on_from_there() -> None:
+    hour_ago = NOW - timedelta(hours=1)
+    budget = decayed(Budget(points=Decimal(10), at=NOW), now=hour_ago, tier=Tier.PRO)
+    assert budget == Budget(points=Decimal(10), at=hour_ago)
+    assert decayed(budget, now=hour_ago + timedelta(seconds=4), tier=Tier.PRO).points == 6
 
 
 @given(POINTS, TIERS, st.integers(0, 10**9), st.integers(0, 10**9))
