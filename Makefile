@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing but Python 3.11 or newer; nija/bootstrap.py does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test system lint replay bench-backtest chaos simulate mutants clean
+.PHONY: help run test system lint replay bench-backtest chaos simulate nonces mutants clean
 
 # Any Python since 3.8 can start the bootstrap, which then looks for one that is new enough.
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
@@ -32,6 +32,9 @@ chaos: ## kill processes and restart servers at every point of a trade, five tim
 	@$(FIND_PYTHON)
 
 simulate: ## the engine under seeded faults on a simulated clock (SEEDS=10000 SEED_START=0 JOBS=2)
+	@$(FIND_PYTHON)
+
+nonces: ## that no nonce is ever invalid: a million simulated ones, 5,000 real calls twice (NONCES=20000 CALLS=500 SEED=0 JOBS=2)
 	@$(FIND_PYTHON)
 
 mutants: ## deliberate bugs one at a time, each of which tests or simulator must catch: some ten minutes (NAMES="...; ..." JOBS=2)

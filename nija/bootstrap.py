@@ -35,6 +35,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "bench-backtest": (RUNTIME,),
     "chaos": (RUNTIME, TESTS),
     "simulate": (RUNTIME, TESTS),
+    "nonces": (RUNTIME, TESTS),
     "mutants": (RUNTIME, TESTS),
 }
 DISK_MB = {
@@ -46,6 +47,7 @@ DISK_MB = {
     "bench-backtest": 700,
     "chaos": 2000,
     "simulate": 1500,
+    "nonces": 2000,
     "mutants": 2000,
 }
 #: An installed environment and its data grow little.
@@ -247,6 +249,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
         "bench-backtest": [python, "-m", "tests.benchmarks.backtest", *extra],
         "chaos": [python, "-m", "tests.chaos", *extra],
         "simulate": [python, "-m", "tests.simulation", *extra],
+        "nonces": [python, "-m", "tests.nonces", *extra],
         "mutants": [python, "-m", "tests.mutants", *extra],
     }[task]
     os.chdir(BASE_DIR)
@@ -257,7 +260,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in REQUIREMENTS:
         print(
-            "usage: python3 nija/bootstrap.py run|test|system|lint|replay|bench-backtest|chaos|simulate|mutants [further arguments]",
+            "usage: python3 nija/bootstrap.py run|test|system|lint|replay|bench-backtest|chaos|simulate|nonces|mutants [further arguments]",
             file=sys.stderr,
         )
         return 2
