@@ -134,6 +134,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/trading/domain/test_nonce.py",),
     ),
     Mutant(
+        "measures leases by each process's own clock",
+        LANES,
+        "    write_until, now = _write_until(clock), clock.shared()\n    lanes = ",
+        "    write_until, now = _write_until(clock), clock.now()\n    lanes = ",
+        ("tests/nonces/test_nonces.py::test_simulated_processes_that_die_while_clocks_are_set_use_no_nonce_twice",),
+    ),
+    Mutant(
+        "a lost lease lasts as long as the clock was set back",
+        LANES,
+        "LEASE_ENDS_WITHIN = 2 * LEASE",
+        "LEASE_ENDS_WITHIN = 20_000 * LEASE",
+        (BAD_DAYS + "test_a_lane_lost_before_the_clock_was_set_back_is_not_lost_for_as_long",),
+    ),
+    Mutant(
         "a second request under the first one's nonce",
         LANES,
         "nonce = next_nonce(previous=grant.nonce, clock_ns=clock.ns())",
