@@ -129,6 +129,45 @@ def test_the_stop_of_one_account_waits_for_its_claim_and_leaves_the_others_alone
     assert states([ada]) == {OrderState.NOT_PLACED}
 
 
+def test_a_stop_counts_an_entry_that_is_filled_and_booked_before_the_answer_is_made(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, order = fleet.world.clock, acknowledged(fleet, fleet["ada"])
+    stop = Actor(partial(halts.stop_platform, actor="test", reason="Race", clock=clock))
+    written = stop.hold(monkeypatch, doorbell, "changed", when="before")
+    stop.start()
+    written.until_reached()
+
+    booking.book([order.pk], clock=clock)
+    order.refresh_from_db()
+    assert order.state == OrderState.FILLED
+    written.let_go()
+
+    assert stop.until_it_ends().already_sent == 1
+
+
+def test_the_stop_of_one_account_counts_an_entry_whose_answer_comes_before_its_own(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies, ada = fleet.world.clock, pending_copies(fleet), fleet["ada"]
+    fleet.spoil("error:EOrder:Insufficient funds", name="ada")
+    claim = Actor(partial(entries.execute, copies, clock=clock))
+    on_its_way = claim.hold(monkeypatch, sending, "_keep", when="before")
+    claim.start()
+    on_its_way.until_reached()
+
+    stop = Actor(partial(halts.stop_account, ada.account, actor="test", reason="Race", clock=clock))
+    written = stop.hold(monkeypatch, doorbell, "changed", when="before")
+    stop.start()
+    written.until_reached()
+    on_its_way.let_go()
+    claim.until_it_ends()
+    assert (states([ada]), entries_asked(fleet)["ada"]) == ({OrderState.REJECTED}, 1)
+    written.let_go()
+
+    assert stop.until_it_ends().already_sent == 1
+
+
 def test_a_claim_passes_over_an_account_whose_stop_is_not_committed_and_then_refuses_it(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ CANCEL_TASK = "trading.tasks.cancel_entries"
 
 @dataclass(frozen=True, slots=True)
 class StopReport:
-    """What a stop met. `already_sent` entries had left before it committed; each is resolved, and sold again with the master's exit."""
+    """What a stop met. `already_sent` entries had left, or could still leave, when it excluded every claim; each is resolved,
+    and what it bought is sold with the master's exit."""
 
     followers: int
     already_sent: int
@@ -56,22 +57,24 @@ def _read_shared() -> tuple[object, str] | None:
 
 def stop_platform(*, actor: str, reason: str, clock: Clock) -> StopReport:
     """No entry of any account enters SENDING after this has committed."""
-    _stop_platform(actor=actor, reason=reason, unless_stopped=False, clock=clock)
-    return _report(Account.objects.filter(venue=settings.VENUE))
+    report = _stop_platform(actor=actor, reason=reason, unless_stopped=False, clock=clock)
+    assert report is not None, "a stop over a stop commits all the same"
+    return report
 
 
 def stop_platform_once(*, actor: str, reason: str, clock: Clock) -> bool:
     """The same by the engine itself; False when entries were stopped already, whose reason and author then stay."""
-    return _stop_platform(actor=actor, reason=reason, unless_stopped=True, clock=clock)
+    return _stop_platform(actor=actor, reason=reason, unless_stopped=True, clock=clock) is not None
 
 
-def _stop_platform(*, actor: str, reason: str, unless_stopped: bool, clock: Clock) -> bool:
+def _stop_platform(*, actor: str, reason: str, unless_stopped: bool, clock: Clock) -> StopReport | None:
     now = clock.now()
     with transaction.atomic(durable=True):
         control()
         row = Control.objects.select_for_update().get(pk=Control.SINGLETON)
         if unless_stopped and row.stopped_at is not None:
-            return False
+            return None
+        report = _report(Account.objects.filter(venue=settings.VENUE))
         if row.stopped_at is None:
             row.stopped_at = now
         row.reason, row.changed_by, row.changed_at = reason[:200], actor, now
@@ -79,7 +82,7 @@ def _stop_platform(*, actor: str, reason: str, unless_stopped: bool, clock: Cloc
         Event.objects.create(at=now, kind=EventKind.STOPPED, actor=actor, message=f"Entries stopped: {reason}"[:500])
         doorbell.ring(CANCEL_TASK)
         doorbell.changed([])
-    return True
+    return report
 
 
 def resume_platform(*, actor: str, clock: Clock) -> None:
@@ -98,6 +101,7 @@ def stop_account(account: Account, *, actor: str, reason: str, clock: Clock) -> 
     now = clock.now()
     with transaction.atomic(durable=True):
         Account.objects.select_for_update().get(pk=account.pk)
+        report = _report(Account.objects.filter(pk=account.pk))
         RiskSettings.objects.filter(user_id=account.user_id, stopped_at__isnull=True).update(
             stopped_at=now, stop_reason=reason
         )
@@ -106,7 +110,7 @@ def stop_account(account: Account, *, actor: str, reason: str, clock: Clock) -> 
         )
         doorbell.ring(CANCEL_TASK)
         doorbell.changed([account.user_id])
-    return _report(Account.objects.filter(pk=account.pk))
+    return report
 
 
 def resume_account(account: Account, *, actor: str, clock: Clock) -> None:
@@ -122,6 +126,8 @@ def resume_account(account: Account, *, actor: str, clock: Clock) -> None:
 
 
 def _report(accounts: QuerySet[Account]) -> StopReport:
+    """Call in the stop's transaction, once it holds the row that claims hold: every claim before it is committed and seen, none
+    can follow, and no order that is on its way can become final uncounted."""
     return StopReport(
         followers=accounts.filter(role=Role.FOLLOWER).count(),
         already_sent=Order.objects.filter(account__in=accounts, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING)
