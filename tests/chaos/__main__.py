@@ -1,30 +1,43 @@
-"""`make chaos`: kills processes and restarts servers at every point, and sees that all comes right each time.
+"""`make chaos`: two proofs on real processes. Kills at every point, and ambiguous sends on every path.
 
-`make chaos TIMES=1 POINTS="answer read; exit planned, open"`; without them every point five times, in random order. The last lines
-are a table and a summary; the status is 1 when anything was not as it must be, or a point was not reached.
+`make chaos TIMES=1 POINTS="answer read; exit planned, open"`; without them every point five times, in random order. `PARTS` chooses
+among `points, sends`. Each part ends with a table, and the last lines are a summary of each; the status is 1 when anything
+was not as it must be, or something was not reached.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from tests.chaos.points import BY_NAME, POINTS, SHORT, Point
+from tests.chaos.points import BY_NAME, POINTS, SHORT
 
-if TYPE_CHECKING:
-    from tests.chaos.trips import Outcome
-
+PARTS = ("points", "sends")
 TIMES = 5
+#: How often each path meets each fault.
+SENDS = 2
 #: What is younger is left out of a check of the books.
 CHECKED_AFTER_S = 31.0
 MINUTES_MAX = 240
+
+
+class Report(Protocol):
+    """What a part has to show: its problems in a line each, a table, a line for the end."""
+
+    @property
+    def good(self) -> bool: ...
+
+    @property
+    def told(self) -> list[str]: ...
+
+    def table(self) -> str: ...
+
+    def summary(self) -> str: ...
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,10 +59,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--points", default=os.environ.get("POINTS", ""), help="names, separated by semicolons")
-    parser.add_argument("--times", type=int, default=int(os.environ.get("TIMES", TIMES)))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", time.time_ns() % 1_000_000)))
-    parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES", MINUTES_MAX)))
+    told = os.environ.get
+    parser.add_argument("--parts", default=told("PARTS", ""), help=f"of {', '.join(PARTS)}, separated by commas")
+    parser.add_argument("--points", default=told("POINTS", ""), help="names, separated by semicolons")
+    parser.add_argument("--times", type=int, default=int(told("TIMES", TIMES)), help="of each point")
+    parser.add_argument("--sends", type=int, default=int(told("SENDS", SENDS)), help="of each fault on each path")
+    parser.add_argument("--seed", type=int, default=int(told("SEED", time.time_ns() % 1_000_000)))
+    parser.add_argument("--minutes", type=float, default=float(told("MINUTES", MINUTES_MAX)), help="for the points")
     parser.add_argument("--short", action="store_true", help="a few quick points once, as in `make test`")
     options = parser.parse_args(arguments)
     names = list(SHORT) if options.short else [name.strip() for name in options.points.split(";") if name.strip()]
@@ -57,43 +73,42 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         parser.error(f"there is no point {', '.join(unknown)}; there are: {'; '.join(BY_NAME)}")
     options.chosen = [BY_NAME[name] for name in names] or list(POINTS)
-    options.times = 1 if options.short else options.times
+    options.parts = [name.strip() for name in options.parts.split(",") if name.strip()] or list(PARTS)
+    if set(options.parts) - set(PARTS):
+        parser.error(f"the parts are {', '.join(PARTS)}")
+    if options.short:
+        options.times = 1
     return options
 
 
 def _run(options: argparse.Namespace, cluster: object) -> int:
+    from tests.chaos import crashes, sends
     from tests.chaos import stage as stages
-    from tests.chaos.trips import Trip
     from tests.settings import SCRATCH_DIR
 
-    order = [point for point in options.chosen for _ in range(options.times)]
-    random.Random(options.seed).shuffle(order)
     began = time.monotonic()
-    outcomes: list[Outcome] = []
-    _say(f"{len(order)} crashes at {len(options.chosen)} points, seed {options.seed}")
+    reports: list[Report] = []
     with stages.built(cluster, scratch=SCRATCH_DIR) as stage:  # type: ignore[arg-type]
-        _say(f"everything runs after {time.monotonic() - began:.0f} s")
-        for number, point in enumerate(order, start=1):
-            if time.monotonic() - began > options.minutes * 60:
-                _say(f"{options.minutes:g} minutes are over after {number - 1} crashes")
-                break
-            outcomes.append(Trip(stage, point).run())
-            _say(f"{number}/{len(order)} after {time.monotonic() - began:.0f} s: {_line(outcomes[-1])}")
+        _say(f"everything runs after {time.monotonic() - began:.0f} s, seed {options.seed}")
+        # First, because every point is timed with three followers; the other parts let more of them join.
+        if "points" in options.parts:
+            wish = crashes.Wish(options.chosen, options.times, options.seed, options.minutes)
+            reports.append(crashes.run(stage, wish, say=_say))
+        if "sends" in options.parts:
+            reports.append(sends.run(stage, sends.QUICK if options.short else sends.Wish(options.sends), say=_say))
         books_agree = _check_books(wait=not options.short)
-        if any(outcome.problems for outcome in outcomes):
+        good = books_agree and all(report.good for report in reports)
+        if not good:
             _keep_logs(stage.stack.data_dir)
-    _table(options.chosen, outcomes)
-    wrong = sum(bool(outcome.problems) for outcome in outcomes)
-    missing = [
-        point.name for point in options.chosen if sum(o.hit for o in outcomes if o.point == point) < options.times
-    ]
-    slowest = max((o.converged_s for o in outcomes if o.converged_s is not None), default=0.0)
+    for report in reports:
+        print("\n".join([*report.told, report.table()]))
+    for report in reports:
+        print(report.summary())
     print(
-        f"chaos: {len(outcomes)} crashes at {len(options.chosen)} points, {wrong} trips with a problem, "
-        f"{len(missing)} points hit less than {options.times} times, slowest to converge {slowest:.1f} s, "
+        f"chaos: {', '.join(options.parts)} {'all right' if good else 'WRONG'}, "
         f"books {'in order' if books_agree else 'WRONG'}, seed {options.seed}, {time.monotonic() - began:.0f} s"
     )
-    return 0 if books_agree and not wrong and not missing else 1
+    return 0 if good else 1
 
 
 def _check_books(*, wait: bool) -> bool:
@@ -118,22 +133,6 @@ def _keep_logs(data_dir: object) -> None:
         import shutil
 
         shutil.copytree(f"{data_dir}/logs", kept, dirs_exist_ok=True)
-
-
-def _line(outcome: Outcome) -> str:
-    converged = "" if outcome.converged_s is None else f"{outcome.converged_s:.1f} s"
-    return " | ".join([outcome.point.name, converged or "-", *outcome.problems])
-
-
-def _table(points: Sequence[Point], outcomes: Sequence[Outcome]) -> None:
-    print(f"{'point':<42}{'process':<11}{'strike':<33}{'hit':>4}{'median s':>10}{'slowest s':>11}{'wrong':>7}")
-    for point in points:
-        mine = [outcome for outcome in outcomes if outcome.point == point]
-        times = [outcome.converged_s for outcome in mine if outcome.converged_s is not None]
-        median, slowest = (f"{statistics.median(times):.1f}", f"{max(times):.1f}") if times else ("-", "-")
-        wrong = sum(bool(outcome.problems) for outcome in mine)
-        hit = sum(outcome.hit for outcome in mine)
-        print(f"{point.name:<42}{point.process:<11}{point.strike:<33}{hit:>4}{median:>10}{slowest:>11}{wrong:>7}")
 
 
 def _say(text: str) -> None:

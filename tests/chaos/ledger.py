@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -10,18 +11,48 @@ from django.db.models import Count, F, Max, Q
 
 from accounts.models import Credential
 from copytrade.models import CopyOrder, CopyStatus
-from tests.chaos.stage import Person, Stage, held_quantity
+from tests.chaos.stage import SYMBOL, Person, Stage
 from trading.domain import order_state
+from trading.domain.order_state import OrderState
 from trading.models import Execution, Order, Position, Role, Signal, SignalKind
+
+CASH = "ZUSD"
+#: Final at the exchange.
+AT_REST = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED})
 
 
 def _client_ids(account: Any) -> list[str]:
     return [order["cl_ord_id"] for order in account["orders"] if order["cl_ord_id"]]
 
 
-def managed(person: Person) -> Decimal:
-    position = Position.objects.filter(account__user__email=person.email).first()
+def _oversold(account: Any) -> list[tuple[str, Decimal]]:
+    """The pairs of which more was sold than bought, and how much."""
+    sold: dict[str, Decimal] = defaultdict(Decimal)
+    for order in account["orders"]:
+        sold[order["pair"]] += Decimal(order["vol_exec"]) * (1 if order["descr"]["type"] == "sell" else -1)
+    return [(pair, over) for pair, over in sold.items() if over > 0]
+
+
+def managed(person: Person, symbol: str = SYMBOL) -> Decimal:
+    position = Position.objects.filter(account__user__email=person.email, instrument__symbol=symbol).first()
     return position.managed if position is not None else Decimal(0)
+
+
+def misjudged(order: Order, account: Any) -> list[str]:
+    """How what we hold of a sent order, once it is final, differs from what the exchange holds of it; empty when right."""
+    there = [venue for venue in account["orders"] if venue["cl_ord_id"] == str(order.client_order_id)]
+    booked = sorted(order.executions.values_list("trade_id", flat=True))
+    if len(there) > 1:
+        return [f"the exchange holds {len(there)} orders of one id"]
+    if not there:
+        right = order.state == OrderState.NOT_PLACED and not order.venue_order_id and not booked
+        return [] if right else [f"{order.state}, and the exchange never took it"]
+    found = []
+    if order.state not in AT_REST or order.venue_order_id != there[0]["txid"]:
+        found.append(f"{order.state} as {order.venue_order_id or 'no order'}, and the exchange took {there[0]['txid']}")
+    if booked != sorted(t["txid"] for t in account["trades"] if t["ordertxid"] == there[0]["txid"]):
+        found.append("other executions than the exchange's are booked")
+    return found
 
 
 class Ledger:
@@ -30,7 +61,9 @@ class Ledger:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._signal_before = Signal.objects.aggregate(last=Max("pk"))["last"] or 0
-        self._bought_before = {person.email: self._bought(stage.account(person)) for person in stage.people}
+        accounts = {person.email: stage.account(person) for person in stage.people}
+        self._bought_before = {email: self._bought(account) for email, account in accounts.items()}
+        self._refused_before = {email: account["requests"]["invalid_nonces"] for email, account in accounts.items()}
 
     def unsettled(self) -> list[str]:
         """What is still under way, or different at the exchange; empty when all has come right."""
@@ -43,12 +76,16 @@ class Ledger:
         }
         counts = {what: rows.count() for what, rows in open_here.items()}
         reasons = [f"{count} {what}" for what, count in counts.items() if count]
-        if not managed(self._stage.master):
-            reasons += [f"{p.email} is not flat" for p in self._stage.followers if managed(p)]
+        masters = Position.objects.filter(account__role=Role.MASTER, managed__gt=0).values("instrument")
+        left = Position.objects.filter(account__role=Role.FOLLOWER, managed__gt=0).exclude(instrument__in=masters)
+        reasons += [f"{email} is not flat" for email in left.values_list("account__user__email", flat=True)]
         return reasons or self._differences()
 
-    def contradictions(self) -> list[str]:
-        """What must never be, at the exchange and here."""
+    def contradictions(self, nonces_refused: Mapping[str, int] | None = None) -> list[str]:
+        """What must never be, at the exchange and here.
+
+        `nonces_refused` by e-mail address is how many requests the exchange was told to call, or to make, too late.
+        """
         found: list[str] = []
         entries = Signal.objects.filter(pk__gt=self._signal_before, kind=SignalKind.ENTRY).count()
         for person in self._stage.people:
@@ -59,8 +96,10 @@ class Ledger:
             if person is not self._stage.master and bought > entries:
                 found.append(f"{person.email}: {bought} entries at the exchange for {entries} signals")
             requests = account["requests"]
-            if requests["max_in_flight"] > 1 or requests["invalid_nonces"]:
+            refused = requests["invalid_nonces"] - self._refused_before.get(person.email, 0)
+            if requests["max_in_flight"] > 1 or refused > (nonces_refused or {}).get(person.email, 0):
                 found.append(f"{person.email}: {requests}")
+            found += [f"{person.email}: sold {over} {pair} more than was bought" for pair, over in _oversold(account)]
         return found + self._entries_sent_twice() + self._nonces_that_fell() + self._without_outcome()
 
     def _differences(self) -> list[str]:
@@ -74,8 +113,12 @@ class Ledger:
                 found.append(f"{person.email}: other orders at the exchange than here")
             if sorted(trades) != sorted(trade["txid"] for trade in account["trades"]):
                 found.append(f"{person.email}: other trades at the exchange than here")
-            if managed(person) != held_quantity(account):
-                found.append(f"{person.email}: manages {managed(person)} and holds {held_quantity(account)}")
+            positions = Position.objects.filter(account__user__email=person.email, managed__gt=0)
+            manages = dict(positions.values_list("instrument__base_asset", "managed"))
+            balances = {asset: Decimal(amount) for asset, amount in account["balances"].items() if asset != CASH}
+            holds = {asset: amount for asset, amount in balances.items() if amount}
+            if manages != holds:
+                found.append(f"{person.email}: manages {manages} and holds {holds}")
         return found
 
     def _bought(self, account: Any) -> int:

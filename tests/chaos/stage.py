@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,14 @@ from tests.support.stack import Stack
 
 FOLLOWERS = ("ada", "ben", "cid")
 USD = "1000000"
-PAIR = "BEAMUSD"
+PAIR, SYMBOL = "BEAMUSD", "BEAM-USD"
 POLL_S = 0.1
 DATABASE_AWAY_S = 1.0
 START_TIMEOUT_S = 20
 CONTROL_TIMEOUT_S = 20
 LOG_ROWS_MAX = 20_000
+#: More than the exchange sees in a minute.
+LOG_ROWS_RECENT = 6_000
 
 
 class Broker:
@@ -105,16 +106,33 @@ class Stage:
         """The account as the exchange holds it."""
         return self.paper("GET", f"/accounts/{person.paper_id}")
 
-    def log(self) -> list[Any]:
-        """All requests that the exchange still remembers, in the order in which it took them."""
-        return list(self.paper("GET", f"/log?limit={LOG_ROWS_MAX}")["log"])
+    def log(self, limit: int = LOG_ROWS_MAX) -> list[Any]:
+        """The last requests that the exchange still remembers, in the order in which it took them."""
+        return list(self.paper("GET", f"/log?limit={limit}")["log"])
+
+    def orders_asked(self, *, since: float) -> list[Any]:
+        """The order requests that the exchange received after `since`, unix seconds, in the order in which it took them."""
+        recent = self.log(LOG_ROWS_RECENT)
+        return [row for row in recent if row["endpoint"] == "AddOrder" and row["received_at"] >= since]
 
     def join(self, email: str) -> Person:
         """A follower with a key of his own, checked by the running execution process."""
         return join(self.exchange, email, role="follower")
 
-    def spoil(self, person: Person, kind: str, *, endpoint: str = "AddOrder", times: int = 1) -> None:
-        self.paper("POST", "/faults", kind=kind, times=times, match={"endpoint": endpoint, "api_key": person.api_key})
+    def gather(self, count: int) -> None:
+        """So many followers; those who are missing join."""
+        while len(self.followers) < count:
+            self.followers.append(self.join(f"follower-{len(self.followers)}@nija.example"))
+
+    def spoil(
+        self, person: Person, kind: str, *, endpoint: str = "AddOrder", times: int = 1, delay_s: float = 0.0
+    ) -> None:
+        match = {"endpoint": endpoint, "api_key": person.api_key}
+        self.paper("POST", "/faults", kind=kind, times=times, delay_s=delay_s, match=match)
+
+    def lag(self, endpoint: str, *, delay_s: float) -> None:
+        """Everybody's reads of `endpoint` show the exchange as it was `delay_s` ago, until it is healed."""
+        self.paper("POST", "/faults", kind="lag", delay_s=delay_s, match={"endpoint": endpoint})
 
     def heal(self) -> None:
         self.paper("DELETE", "/faults")
@@ -225,7 +243,3 @@ def reconnecting(question: Callable[[], Any]) -> Any:
     except OperationalError:
         connection.close()
         return question()
-
-
-def held_quantity(account: Any) -> Decimal:
-    return Decimal(account["balances"].get("BEAM", "0"))

@@ -14,8 +14,10 @@ import pytest
 from django.db import connection
 
 from nija.celery import BEAT
+from tests.chaos import sends
 from tests.chaos.points import CANCEL, CLAIM_SIGNALS, POINTS, SEND_EXITS, SHORT, Strike
 from tests.chaos.worker import Trigger, wrap
+from trading.paper import faults
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 POINTS_MIN = 18
@@ -50,6 +52,13 @@ def test_every_bell_whose_loss_would_cost_money_has_a_sweep_in_the_timetable() -
     assert "copytrade.tasks.sweep_entries" in swept
 
 
+def test_every_fault_of_the_exchange_that_leaves_doubt_is_among_the_ambiguous_sends() -> None:
+    assert set(faults.KINDS) - set(sends.FAULTS) == {"rate_limit", "lag"}
+    assert set(sends.FAULTS) == {*sends.ACTED, *sends.NEVER_ACTED}
+    assert set(sends.SHORT) <= set(sends.FAULTS)
+
+
+@pytest.mark.timeout(PATIENCE_S + 30)
 @pytest.mark.skipif(
     connection.vendor != "postgresql", reason="once in `make test` is enough, beside the other PostgreSQL"
 )

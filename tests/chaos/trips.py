@@ -8,37 +8,27 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
 
 from accounts.models import RiskSettings
-from tests.chaos import ledger
+from tests.chaos import acts, ledger
+from tests.chaos.acts import WAIT_MAX_S, Failed
 from tests.chaos.points import BY_NAME, Phase, Point, Strike
-from tests.chaos.stage import PAIR, POLL_S, Person, Stage, control
+from tests.chaos.stage import PAIR, Person, Stage, control
 from trading.domain.instrument import Side
-from trading.domain.money import Money, Quantity
+from trading.domain.money import Quantity
 from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient
 from trading.kraken.signing import Credentials
 from trading.models import Order, OrderKind, OrderOrigin
-from trading.services import halts, master_orders, private
+from trading.services import halts, private
 from trading.services.clock import SYSTEM
 from trading.services.master_orders import MasterOrderRefused
 
-SYMBOL = "BEAM-USD"
-NOTIONAL = Money(Decimal(300))
 OUTSIDE_QUANTITY = "30000"
-HIT_MAX_S = 60.0
-#: I15 of the design: with all faults healed the system has converged within this.
-CONVERGE_MAX_S = 60.0
-ACCEPTED_MAX_S = 40.0
 ENTRIES_TRIED_MAX = 3
 LOT = Decimal("1e-8")
 BUSY = "error:EService:Busy"
 _numbers = itertools.count(1)
-
-
-class Failed(Exception):
-    """What did not come about, in a sentence."""
 
 
 @dataclass
@@ -80,43 +70,19 @@ class Trip:
         elif phase is Phase.STOP:
             self._stop()
         elif phase is Phase.BUY:
-            self._strike_during(self._buy)
+            self._strike_during(acts.buy)
         else:
             self._buy_for_all()
         if ledger.managed(self._stage.master):
             self._sell_half()
         if ledger.managed(self._stage.master):
-            self._sell("1")
+            acts.sell("1")
             self._converge()
         if newcomer is not None:
             RiskSettings.objects.filter(user__email=newcomer.email).update(state="off")
             self._stage.followers.remove(newcomer)
 
     # What people do.
-
-    def _buy(self) -> None:
-        self._accepted(self._plan_entry)
-
-    def _plan_entry(self) -> Order:
-        return master_orders.plan_entry(
-            instrument=master_orders.find_instrument(SYMBOL),
-            amount=NOTIONAL,
-            origin=OrderOrigin.MANUAL,
-            reason="Crash test",
-            clock=SYSTEM,
-        )
-
-    def _sell(self, share: str) -> None:
-        instrument = master_orders.find_instrument(SYMBOL)
-        self._accepted(
-            lambda: master_orders.plan_exit(
-                instrument=instrument,
-                fraction=Fraction(share),
-                origin=OrderOrigin.MANUAL,
-                reason="Crash test",
-                clock=SYSTEM,
-            )
-        )
 
     def _buy_outside(self) -> None:
         """On Kraken's own page, with a key that NIJA does not know."""
@@ -145,28 +111,17 @@ class Trip:
         self._converge()
         return person
 
-    def _accepted(self, plan: Callable[[], Order]) -> Order:
-        """The master's order, as soon as nothing of the last one is in its way."""
-        end = time.monotonic() + ACCEPTED_MAX_S
-        while True:
-            try:
-                return plan()
-            except MasterOrderRefused as refusal:
-                if time.monotonic() > end:
-                    raise Failed(f"the master's order was refused: {refusal.sentence}") from None
-                time.sleep(POLL_S)
-
     # The ways that a trip goes.
 
     def _buy_for_all(self) -> None:
         """A slow machine may let a copy of an entry miss its time; then there is nothing to sell, and it is bought again."""
         for _ in range(ENTRIES_TRIED_MAX):
-            self._buy()
+            acts.buy()
             self._converge()
             if all(ledger.managed(person) for person in self._stage.followers):
                 return
             if ledger.managed(self._stage.master):
-                self._sell("1")
+                acts.sell("1")
                 self._converge()
         raise Failed("no entry was copied to every follower, though nothing had happened yet")
 
@@ -185,9 +140,9 @@ class Trip:
             ]
 
         if self._point.phase is Phase.SELL:
-            self._strike_during(lambda: self._sell("1/2"), also=unshared)
+            self._strike_during(lambda: acts.sell("1/2"), also=unshared)
         else:
-            self._sell("1/2")
+            acts.sell("1/2")
             self._converge(also=unshared)
 
     def _stop(self) -> None:
@@ -195,9 +150,9 @@ class Trip:
         stage = self._stage
         for person in stage.followers:
             stage.spoil(person, BUSY, endpoint="QueryOrders", times=1000)
-        self._buy()
+        acts.buy()
         copies = Order.objects.filter(kind=OrderKind.ENTRY, origin=OrderOrigin.COPY, state=OrderState.ACKED)
-        self._until(lambda: copies.count() == len(stage.followers), "the copied entries were not all acknowledged")
+        acts.until(lambda: copies.count() == len(stage.followers), "the copied entries were not all acknowledged")
         self._arm()
         if self._point.process == "shell":
             stage.shell("stop_trading", "--reason", "Crash test").wait()
@@ -206,12 +161,12 @@ class Trip:
         self._await_strike()
         stopped_at = time.time()
         for person in stage.followers:
-            self._until(
-                lambda key=person.api_key: self._asked(key, "CancelOrder", since=stopped_at - HIT_MAX_S),  # type: ignore[misc]
+            acts.until(
+                lambda key=person.api_key: self._asked(key, "CancelOrder", since=stopped_at - WAIT_MAX_S),  # type: ignore[misc]
                 f"the entry of {person.email} was not cancelled",
             )
         try:
-            self._plan_entry()
+            acts.plan_entry()
             self._outcome.problems.append("an entry was taken though everybody is stopped")
         except MasterOrderRefused:
             pass
@@ -246,7 +201,7 @@ class Trip:
 
     def _await_strike(self) -> None:
         for point in self._armed():
-            self._until(lambda point=point: self._stage.was_hit(point), f"{point.name} was not reached", HIT_MAX_S)  # type: ignore[misc]
+            acts.until(lambda point=point: self._stage.was_hit(point), f"{point.name} was not reached")  # type: ignore[misc]
         self._outcome.hit = True
         if self._point.strike is Strike.EMPTY_BROKER:
             self._stage.broker.empty()
@@ -257,20 +212,9 @@ class Trip:
         self._struck_at = self._stage.struck_at(self._point) if killed else time.time()
 
     def _converge(self, *, also: Callable[[], list[str]] = list) -> None:
-        began = time.monotonic()
-        while reasons := self._ledger.unsettled() or also():
-            if time.monotonic() - began > CONVERGE_MAX_S:
-                raise Failed(f"after {CONVERGE_MAX_S:.0f} s: {'; '.join(reasons)}")
-            time.sleep(POLL_S)
+        acts.converge(lambda: self._ledger.unsettled() or also())
         if self._struck_at is not None and self._outcome.converged_s is None:
             self._outcome.converged_s = time.time() - self._struck_at
-
-    def _until(self, true: Callable[[], bool], otherwise: str, limit_s: float = HIT_MAX_S) -> None:
-        end = time.monotonic() + limit_s
-        while not true():
-            if time.monotonic() > end:
-                raise Failed(otherwise)
-            time.sleep(POLL_S)
 
     def _recover(self) -> None:
         """So that one failure does not make every later trip fail: nothing armed, nothing spoilt, the master sells."""
@@ -281,7 +225,7 @@ class Trip:
         try:
             self._converge()
             if ledger.managed(self._stage.master):
-                self._sell("1")
+                acts.sell("1")
                 self._converge()
         except Failed as failure:
             self._outcome.problems.append(f"and not healed: {failure}")
