@@ -28,7 +28,7 @@ replay: ## every candle of ../shared/market-data through exchange and engine: ho
 bench-backtest: ## time a backtest of five pairs x 35,000 candles of ../shared/market-data
 	@$(FIND_PYTHON)
 
-chaos: ## kill processes and restart servers at every point of a trade, five times each: an hour or two (TIMES=1 for less)
+chaos: ## kill processes at every point of a trade, lose answers, stop at random instants: two hours (TIMES=1 or PARTS=sends for less)
 	@$(FIND_PYTHON)
 
 simulate: ## the engine under seeded faults on a simulated clock (SEEDS=10000 SEED_START=0 JOBS=2)

@@ -1,7 +1,7 @@
-"""`make chaos`: two proofs on real processes. Kills at every point, and ambiguous sends on every path.
+"""`make chaos`: three proofs on real processes. Kills at every point, ambiguous sends on every path, stops at random instants.
 
 `make chaos TIMES=1 POINTS="answer read; exit planned, open"`; without them every point five times, in random order. `PARTS` chooses
-among `points, sends`. Each part ends with a table, and the last lines are a summary of each; the status is 1 when anything
+among `points, sends, stops`. Each part ends with a table, and the last lines are a summary of each; the status is 1 when anything
 was not as it must be, or something was not reached.
 """
 
@@ -17,10 +17,11 @@ from typing import Protocol
 
 from tests.chaos.points import BY_NAME, POINTS, SHORT
 
-PARTS = ("points", "sends")
+PARTS = ("points", "sends", "stops")
 TIMES = 5
-#: How often each path meets each fault.
-SENDS = 2
+#: How often each path meets each fault, and how many stops there are.
+SENDS, STOPS = 2, 50
+STOPS_SHORT = 3
 #: What is younger is left out of a check of the books.
 CHECKED_AFTER_S = 31.0
 MINUTES_MAX = 240
@@ -64,6 +65,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--points", default=told("POINTS", ""), help="names, separated by semicolons")
     parser.add_argument("--times", type=int, default=int(told("TIMES", TIMES)), help="of each point")
     parser.add_argument("--sends", type=int, default=int(told("SENDS", SENDS)), help="of each fault on each path")
+    parser.add_argument("--stops", type=int, default=int(told("STOPS", STOPS)))
     parser.add_argument("--seed", type=int, default=int(told("SEED", time.time_ns() % 1_000_000)))
     parser.add_argument("--minutes", type=float, default=float(told("MINUTES", MINUTES_MAX)), help="for the points")
     parser.add_argument("--short", action="store_true", help="a few quick points once, as in `make test`")
@@ -77,12 +79,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     if set(options.parts) - set(PARTS):
         parser.error(f"the parts are {', '.join(PARTS)}")
     if options.short:
-        options.times = 1
+        options.times, options.stops = 1, STOPS_SHORT
     return options
 
 
 def _run(options: argparse.Namespace, cluster: object) -> int:
-    from tests.chaos import crashes, sends
+    from tests.chaos import crashes, sends, stops
     from tests.chaos import stage as stages
     from tests.settings import SCRATCH_DIR
 
@@ -96,6 +98,9 @@ def _run(options: argparse.Namespace, cluster: object) -> int:
             reports.append(crashes.run(stage, wish, say=_say))
         if "sends" in options.parts:
             reports.append(sends.run(stage, sends.QUICK if options.short else sends.Wish(options.sends), say=_say))
+        if "stops" in options.parts:
+            followers = len(stage.followers) if options.short else stops.FOLLOWERS
+            reports.append(stops.run(stage, count=options.stops, seed=options.seed, followers=followers, say=_say))
         books_agree = _check_books(wait=not options.short)
         good = books_agree and all(report.good for report in reports)
         if not good:
