@@ -32,6 +32,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "system": (RUNTIME, TESTS),
     "lint": (RUNTIME, TESTS),
     "replay": (RUNTIME, TESTS),
+    "bench": (RUNTIME, TESTS),
     "bench-backtest": (RUNTIME,),
     "chaos": (RUNTIME, TESTS),
     "simulate": (RUNTIME, TESTS),
@@ -44,6 +45,7 @@ DISK_MB = {
     "system": 2000,
     "lint": 1500,
     "replay": 4000,
+    "bench": 2000,
     "bench-backtest": 700,
     "chaos": 2000,
     "simulate": 1500,
@@ -246,6 +248,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
         "system": [python, "-m", "tests.support.suite", "--system", *extra],
         "lint": [python, "-m", "tests.support.suite", "--lint-only", *extra],
         "replay": [python, "-m", "tests.support.whole_replay", *extra],
+        "bench": [python, "-m", "tests.benchmarks.fan_out", *extra],
         "bench-backtest": [python, "-m", "tests.benchmarks.backtest", *extra],
         "chaos": [python, "-m", "tests.chaos", *extra],
         "simulate": [python, "-m", "tests.simulation", *extra],
@@ -260,7 +263,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in REQUIREMENTS:
         print(
-            "usage: python3 nija/bootstrap.py run|test|system|lint|replay|bench-backtest|chaos|simulate|nonces|mutants [further arguments]",
+            "usage: python3 nija/bootstrap.py run|test|system|lint|replay|bench|bench-backtest|chaos|simulate|nonces|mutants [further arguments]",
             file=sys.stderr,
         )
         return 2

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +67,16 @@ def provided(say: Callable[[str], None]) -> Iterator[str]:
 
 
 @contextmanager
-def own_cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
-    """A new cluster that nobody else uses, so that it may be stopped and started; gone after the block."""
+def own_cluster(say: Callable[[str], None], *, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """A new cluster that nobody else uses, so that it may be stopped and started; gone after the block.
+
+    `settings` add to those of a test, or take their place.
+    """
     base = Path(tempfile.mkdtemp(prefix="nija-postgres-"))
     try:
         binaries = _binaries(base)
         say(f"database: PostgreSQL of {binaries}")
-        with _running(base, binaries) as cluster:
+        with _running(base, binaries, {**SETTINGS, **(settings or {})}) as cluster:
             yield cluster
     finally:
         shutil.rmtree(base, ignore_errors=True)
@@ -137,8 +140,10 @@ def _account() -> _Account:
 class Cluster:
     """A server on data of its own. `stop()` and `start()` keep data and port, as after a restart of the machine."""
 
-    def __init__(self, base: Path, binaries: Path, *, account: _Account, password: str) -> None:
-        self._binaries, self._account = binaries, account
+    def __init__(
+        self, base: Path, binaries: Path, *, account: _Account, password: str, settings: Mapping[str, str]
+    ) -> None:
+        self._binaries, self._account, self._settings = binaries, account, settings
         self.home, self.log, self.port = base / "home", base / "postgres.log", free_port()
         self.url = f"postgres://{USER}:{password}@127.0.0.1:{self.port}/{USER}"
         # Ends the server even when this process is killed.
@@ -147,7 +152,7 @@ class Cluster:
 
     def start(self) -> None:
         """Returns when it answers."""
-        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with self.log.open("ab") as output:
             self._server = subprocess.Popen(
                 [str(self._binaries / "postgres"), "-D", str(self.home / "data"), "-p", str(self.port), *settings],
@@ -174,6 +179,10 @@ class Cluster:
             server.wait()
         self._tell_guard("-", server.pid)
 
+    @property
+    def pid(self) -> int | None:
+        return self._server.pid if self._server is not None else None
+
     def close(self) -> None:
         self.stop()
         assert self._guard.stdin is not None
@@ -187,7 +196,7 @@ class Cluster:
 
 
 @contextmanager
-def _running(base: Path, binaries: Path) -> Iterator[Cluster]:
+def _running(base: Path, binaries: Path, settings: Mapping[str, str]) -> Iterator[Cluster]:
     account, password = _account(), secrets.token_hex(16)
     base.chmod(0o755)
     home = base / "home"
@@ -200,7 +209,7 @@ def _running(base: Path, binaries: Path) -> Iterator[Cluster]:
         os.chown(password_file, account.uid, account.gid)
     _initialise(binaries, home, password_file, account)
     password_file.unlink()
-    cluster = Cluster(base, binaries, account=account, password=password)
+    cluster = Cluster(base, binaries, account=account, password=password, settings=settings)
     try:
         cluster.start()
         with psycopg.connect(_maintenance(cluster.url), autocommit=True) as connection:

@@ -79,10 +79,14 @@ class Stack:
         assert self._supervisor is not None
         self._supervisor.stop(grace_s=STOP_GRACE_S)
 
+    def pid(self, name: str) -> int | None:
+        """Process id of one process, None between its death and its restart."""
+        assert self._supervisor is not None
+        return self._supervisor.pid(name)
+
     def kill(self, name: str) -> int:
         """SIGKILLs one process, which the supervisor then starts again; returns the process id that died."""
-        assert self._supervisor is not None
-        pid = self._supervisor.pid(name)
+        pid = self.pid(name)
         assert pid is not None, f"{name} is not running"
         os.kill(pid, signal.SIGKILL)
         return pid

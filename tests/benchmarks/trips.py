@@ -1,0 +1,224 @@
+"""One order of the master and all its copies: placed, waited for, and told from both sides."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+
+from django.db.models import Min
+
+from copytrade.models import CopyOrder, CopyStatus, FanOut
+from tests.benchmarks.null_books import PAIRS
+from tests.benchmarks.processes import Usage
+from tests.benchmarks.stage import Stage
+from trading.domain import order_state
+from trading.domain.money import Money
+from trading.domain.order_state import OrderState
+from trading.models import (
+    Adjustment,
+    Event,
+    EventKind,
+    Execution,
+    Order,
+    OrderOrigin,
+    Position,
+    Role,
+    Signal,
+    SignalKind,
+)
+from trading.services import master_orders
+from trading.services.clock import SYSTEM
+
+#: Of the master's cash at the beginning; small enough for four purchases.
+MASTER_NOTIONAL = Money(Decimal(50_000))
+POLL_S = 0.1
+#: The tasks of a batch end a little after its last booking.
+TASKS_END_AFTER_S = 1.0
+#: Written, acknowledged, booked; seconds after the master's fill was booked here.
+INSTANTS = ("committed", "written", "answered", "acknowledged", "booked")
+
+
+class Unfinished(Exception):
+    """The master's own order came to nothing or did not end; the text is a sentence."""
+
+
+@dataclass
+class Trip:
+    """What became of one signal. Instants are seconds after the master's fill was booked, one for each copy."""
+
+    name: str
+    signal: Signal
+    filled_at: float
+    followers: int = 0
+    fanned_out_s: float = 0.0
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    finished: bool = False
+    began_at: float = 0.0
+    ended_at: float = 0.0
+    before: dict[str, Usage] = field(default_factory=dict)
+    after: dict[str, Usage] = field(default_factory=dict)
+
+    def first(self, instant: str) -> float:
+        return min(self.seconds.get(instant) or [float("nan")])
+
+    def last(self, instant: str) -> float:
+        """Infinite while a copy has not come there, so that no target is met by waiting for less."""
+        known = self.seconds.get(instant, [])
+        return max(known) if known and len(known) == self.followers else float("inf")
+
+    def quantile(self, instant: str, share: float) -> float:
+        """The value that so large a share does not exceed."""
+        known = sorted(self.seconds.get(instant, []))
+        return known[max(0, -(-int(share * len(known) * 1000) // 1000) - 1)] if known else float("nan")
+
+
+def buy(symbol: str) -> Order:
+    return master_orders.plan_entry(
+        instrument=master_orders.find_instrument(symbol),
+        amount=MASTER_NOTIONAL,
+        origin=OrderOrigin.MANUAL,
+        reason="Benchmark",
+        clock=SYSTEM,
+    )
+
+
+def sell(symbol: str) -> Order:
+    return master_orders.plan_exit(
+        instrument=master_orders.find_instrument(symbol),
+        fraction=Fraction(1),
+        origin=OrderOrigin.MANUAL,
+        reason="Benchmark",
+        clock=SYSTEM,
+    )
+
+
+def run(stage: Stage, name: str, symbol: str, side: str, *, wait_s: float) -> Trip:
+    """The master trades; returns when every copy is booked, or after `wait_s` seconds."""
+    before, began_at = stage.usages(with_memory=False), time.time()
+    order = buy(symbol) if side == "buy" else sell(symbol)
+    trip = signalled(order, name, wait_s=wait_s)
+    trip.before, trip.began_at = before, began_at
+    finish(stage, trip, wait_s=wait_s)
+    trip.after = stage.usages()
+    return trip
+
+
+def signalled(order: Order, name: str, *, wait_s: float) -> Trip:
+    """The trip of `order` once it is filled and told. Raises Unfinished."""
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        signal = Signal.objects.filter(order=order).first()
+        if signal is not None:
+            filled_at = Execution.objects.filter(order=order).aggregate(first=Min("booked_at"))["first"]
+            return Trip(name, signal, filled_at.timestamp())
+        time.sleep(POLL_S / 5)
+    order.refresh_from_db()
+    raise Unfinished(f"{name}: the master's order is {order.state} after {wait_s:.0f} s. {order.refusal}")
+
+
+def finish(stage: Stage, trip: Trip, *, wait_s: float) -> None:
+    """Waits until every copy has come to its end and reads the instants."""
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end and not trip.finished:
+        time.sleep(POLL_S)
+        trip.finished = FanOut.objects.filter(signal=trip.signal).exists() and not _open(trip.signal)
+    time.sleep(TASKS_END_AFTER_S)
+    trip.ended_at = time.time()
+    _read(stage, trip)
+
+
+def _open(signal: Signal) -> bool:
+    copies = CopyOrder.objects.filter(signal=signal)
+    if copies.filter(status=CopyStatus.PENDING).exists():
+        return True
+    return copies.filter(status=CopyStatus.ORDERED).exclude(order__state__in=order_state.FINAL).exists()
+
+
+def _read(stage: Stage, trip: Trip) -> None:
+    fan_out = FanOut.objects.filter(signal=trip.signal).first()
+    trip.followers = stage.size
+    trip.fanned_out_s = fan_out.claimed_at.timestamp() - trip.filled_at if fan_out else float("nan")
+    stamps = {stamp.client_order_id: stamp for stamp in stage.exchange.stamps()}
+    seconds: dict[str, list[float]] = {name: [] for name in INSTANTS}
+    trip.outcomes.clear()
+    fields = ("status", "order_id", "order__state", "order__client_order_id", "order__sent_at", "order__answered_at")
+    rows = list(CopyOrder.objects.filter(signal=trip.signal).values_list(*fields))
+    booked = (
+        Execution.objects.filter(order__copies__signal=trip.signal).values("order_id").annotate(at=Min("booked_at"))
+    )
+    booked_at = {row["order_id"]: row["at"] for row in booked}
+    for status, order_id, state, client_order_id, sent_at, answered_at in rows:
+        trip.outcomes[state or status] += 1
+        stamp = stamps.get(str(client_order_id))
+        instants = {
+            "committed": sent_at.timestamp() if sent_at else None,
+            "written": stamp.received_at if stamp else None,
+            "answered": stamp.answered_at or None if stamp else None,
+            "acknowledged": answered_at.timestamp() if answered_at else None,
+            "booked": booked_at[order_id].timestamp() if order_id in booked_at else None,
+        }
+        for name, at in instants.items():
+            if at is not None:
+                seconds[name].append(at - trip.filled_at)
+    trip.seconds = seconds
+    trip.missed = trip.outcomes[CopyStatus.MISSED.value]
+
+
+def wrong(stage: Stage, trips: list[Trip]) -> list[str]:
+    """What must not be: refused requests, orders twice, copies without a fill, books that differ from the exchange's."""
+    counts = stage.exchange.ask("stats")["counts"]
+    found = [f"exchange: {count} {what}" for what, count in sorted(counts.items()) if " " in what]
+    for trip in trips:
+        others = {state: count for state, count in trip.outcomes.items() if state != OrderState.FILLED.value}
+        if others:
+            found.append(f"{trip.name}: of {trip.followers} copies {dict(others)}")
+        if not trip.finished:
+            found.append(f"{trip.name}: not finished in the time given")
+    found += _orders(stage)
+    if all(trip.finished for trip in trips):
+        found += _holdings(stage)
+    adjusted = Adjustment.objects.count()
+    if adjusted:
+        found.append(f"{adjusted} positions were taken for reduced by hand")
+    alerts = Counter(Event.objects.filter(kind=EventKind.ALERT).values_list("message", flat=True))
+    return found + [f"alert: {message} ({count} times)" for message, count in alerts.most_common(5)]
+
+
+def _orders(stage: Stage) -> list[str]:
+    """Each order at the exchange has one row, and each row that was acknowledged one order."""
+    there = Counter(stamp.client_order_id for stamp in stage.exchange.stamps())
+    acknowledged = Order.objects.exclude(venue_order_id="").values_list("client_order_id", flat=True)
+    here = {str(client_order_id) for client_order_id in acknowledged}
+    twice = sum(count > 1 for count in there.values())
+    unknown, absent = len(there.keys() - here), len(here - there.keys())
+    found = [f"{twice} client order ids twice at the exchange"] if twice else []
+    if unknown or absent:
+        found.append(f"{unknown} orders only at the exchange, {absent} acknowledged only here")
+    return found
+
+
+def _holdings(stage: Stage) -> list[str]:
+    holdings = stage.exchange.ask("holdings")
+    differ = []
+    for position in Position.objects.select_related("account", "instrument"):
+        base = PAIRS[position.instrument.altname][0]
+        held = Decimal(holdings.get(str(int(position.account.iban[2:])), {}).get(base, "0"))
+        if held != position.managed:
+            differ.append(f"account {position.account_id} manages {position.managed} {base}, the exchange holds {held}")
+    sold = Position.objects.filter(account__role=Role.FOLLOWER, is_open=True)
+    masters = set(
+        Position.objects.filter(account__role=Role.MASTER, is_open=True).values_list("instrument_id", flat=True)
+    )
+    left = sold.exclude(instrument_id__in=masters).count()
+    if left:
+        differ.append(f"{left} followers still hold what the master sold")
+    return differ[:5] + ([f"and {len(differ) - 5} more"] if len(differ) > 5 else [])
+
+
+def is_entry(trip: Trip) -> bool:
+    return trip.signal.kind == SignalKind.ENTRY
