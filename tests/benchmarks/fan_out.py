@@ -93,6 +93,7 @@ def _run(options: argparse.Namespace, cluster: Cluster) -> int:
             )
             found = measure(plan, servers=(cluster, broker), scratch=SCRATCH_DIR)
             report.processes(found)
+            report.profile(found)
             measured.append(found)
     report.growth(measured)
     report.targets(measured, raw)

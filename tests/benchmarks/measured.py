@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pstats
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -44,6 +45,8 @@ class TaskCost:
     database_s: float = 0.0
     statements: list[int] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
+    #: By function: calls, wall seconds, CPU seconds, statements.
+    seams: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -52,8 +55,9 @@ class Measured:
     trips: list[Trip] = field(default_factory=list)
     entry_batches: list[int] = field(default_factory=list)
     usages: dict[str, Usage] = field(default_factory=dict)
-    idle: dict[str, float] = field(default_factory=dict)
     exchange: dict[str, Any] = field(default_factory=dict)
+    #: CPU by function in the workers' own threads, when it was asked for.
+    profiles: pstats.Stats | None = None
     problems: list[str] = field(default_factory=list)
 
     def trip(self, name: str) -> Trip | None:
@@ -92,6 +96,7 @@ def measure(plan: Plan, *, servers: tuple[Cluster, redis.Redis], scratch: Path) 
             except Unfinished as error:
                 measured.problems.append(str(error))
             measured.usages, measured.exchange = stage.usages(), stage.exchange.ask("stats")
+            measured.profiles = stage.profiles()
             measured.problems += trips.wrong(stage, measured.trips)
             if plan.whole and not measured.problems and not _books_are_right():
                 measured.problems.append("check_books found something wrong")
@@ -129,9 +134,9 @@ def _exit_among_entries(stage: Stage, wait_s: float) -> list[Trip]:
     time.sleep(PAUSE_S)
     stage.freshen_balances()
     before, began_at = stage.usages(with_memory=False), time.time()
-    bought = trips.buy(B)
+    bought = trips.place(B, "buy")
     entry = trips.signalled(bought, "entry beside an exit", wait_s=wait_s)
-    leaving = trips.signalled(trips.sell(A), EXIT_AMONG_ENTRIES, wait_s=wait_s)
+    leaving = trips.signalled(trips.place(A, "sell"), EXIT_AMONG_ENTRIES, wait_s=wait_s)
     for trip in (leaving, entry):
         trip.before, trip.began_at = before, began_at
         trips.finish(stage, trip, wait_s=wait_s)
@@ -152,6 +157,9 @@ def _note(stage: Stage, measured: Measured, done: Sequence[Trip], plan: Plan) ->
                 setattr(cost, name, getattr(cost, name) + row[name])
             cost.statements.append(sum(row["statements"].values()))
             cost.kinds.update(row["statements"])
+            for seam, figures in row["seams"].items():
+                known = cost.seams.get(seam, [0.0] * len(figures))
+                cost.seams[seam] = [before + more for before, more in zip(known, figures, strict=True)]
             if row["task"] == "execute_entries" and "INSERT trading_order" in row["statements"]:
                 measured.entry_batches.append(cost.statements[-1])
         plan.tell(trip, costs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import statistics
@@ -26,6 +27,8 @@ EXIT_SHARE_MAX = 1.5
 EXECUTION = ("execution", "exits")
 TASKS_SHOWN = 8
 KINDS_SHOWN = 12
+SEAMS_SHOWN = 16
+FUNCTIONS_SHOWN = 80
 
 
 def machine(*, latency_ms: float) -> None:
@@ -53,6 +56,8 @@ def raw_limit(raw: RawLimit) -> None:
 def trip(found: Trip, costs: dict[str, TaskCost]) -> None:
     _instants(found)
     _tasks(costs, found.followers)
+    if found.followers == WHOLE:
+        _seams(costs)
 
 
 def _instants(trip: Trip) -> None:
@@ -97,6 +102,21 @@ def _tasks(costs: dict[str, TaskCost], followers: int) -> None:
         print(f"  {'; '.join(shown[start : start + 4])}")
 
 
+def _seams(costs: dict[str, TaskCost]) -> None:
+    """Where the time of the tasks went, each function with all that it calls."""
+    print(
+        f"{'inside':18}{'function':24}{'calls':>7}{'wall s':>8}{'CPU s':>7}   a call:{'wall ms':>9}{'CPU ms':>8}{'statements':>12}"
+    )
+    rows = [
+        (task, seam.rpartition(".")[2], figures) for task, cost in costs.items() for seam, figures in cost.seams.items()
+    ]
+    for task, seam, (calls, wall_s, cpu_s, statements) in sorted(rows, key=lambda row: -row[2][1])[:SEAMS_SHOWN]:
+        print(
+            f"{task:18}{seam:24}{calls:>7.0f}{wall_s:>8.2f}{cpu_s:>7.2f}{'':10}{wall_s / calls * 1000:>9.1f}"
+            f"{cpu_s / calls * 1000:>8.1f}{statements / calls:>12.1f}"
+        )
+
+
 def processes(measured: Measured) -> None:
     print(f"\n{measured.size:,} followers, processes with all they started")
     busy = {name: _cpu(measured.trips, name) for name in measured.usages}
@@ -105,6 +125,18 @@ def processes(measured: Measured) -> None:
     for name, usage in measured.usages.items():
         cpu = "".join(f"{seconds:>8.2f}" for seconds in busy[name])
         print(f"{name:16}{usage.processes:>10}{usage.peak_mb:>9.0f}{usage.share_mb:>10.0f}   {cpu}")
+
+
+def profile(measured: Measured) -> None:
+    """Of the tasks that copy, over all trips; each function with all that it calls."""
+    if measured.profiles is None:
+        return
+    told = io.StringIO()
+    measured.profiles.stream = told  # type: ignore[attr-defined]
+    measured.profiles.sort_stats("cumulative").print_stats(
+        r"trading/|copytrade/|celery|kombu|django/db", FUNCTIONS_SHOWN
+    )
+    print(f"\n{measured.size:,} followers, CPU seconds by function\n{told.getvalue().strip()}")
 
 
 def _cpu(trips: Sequence[Trip], name: str) -> list[float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pstats
 import shlex
 import time
 import uuid
@@ -77,6 +79,10 @@ class Stage:
         rows = [json.loads(line) for line in lines if line.endswith("}")]
         return [row for row in rows if since <= row["began_at"] <= until]
 
+    def profiles(self) -> pstats.Stats | None:
+        files = sorted(map(str, self.ledger.glob("*.pstats")))
+        return pstats.Stats(*files) if files else None
+
     def wait_until_tradable(self) -> None:
         """Raises NotReady."""
         end = time.monotonic() + READY_TIMEOUT_S
@@ -108,6 +114,7 @@ def built(
         extra = {
             "NIJA_ENV": "production",
             worker.DIRECTORY: str(ledger),
+            worker.PROFILE: os.environ.get("PROFILE", ""),
             # Its one candle lets the strategy judge nothing: the master trades by hand alone.
             "MASTER_PAIRS": "BEAM-USD",
         }
@@ -150,12 +157,12 @@ def _freshen(account_ids: Sequence[int], holdings: Mapping[str, Mapping[str, str
 
 def _fresh_database(cluster: Cluster, name: str) -> str:
     """A copy of the migrated database, which this process uses from here on; its address."""
-    original = settings.DATABASES["default"]["NAME"]
+    server, _, original = cluster.url.rpartition("/")
     connection.close()
-    with psycopg.connect(cluster.url.rsplit("/", 1)[0] + "/postgres", autocommit=True) as maintenance:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as maintenance:
         maintenance.execute(f'CREATE DATABASE "{name}" TEMPLATE "{original}"'.encode())
     connection.settings_dict["NAME"] = name
-    return f"{cluster.url.rsplit('/', 1)[0]}/{name}"
+    return f"{server}/{name}"
 
 
 def _as_in_production(child: Child) -> Child:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from django.db.models import Min
 
@@ -31,6 +32,7 @@ from trading.models import (
 )
 from trading.services import master_orders
 from trading.services.clock import SYSTEM
+from trading.services.master_orders import MasterOrderRefused
 
 #: Of the master's cash at the beginning; small enough for four purchases.
 MASTER_NOTIONAL = Money(Decimal(50_000))
@@ -77,30 +79,22 @@ class Trip:
         return known[max(0, -(-int(share * len(known) * 1000) // 1000) - 1)] if known else float("nan")
 
 
-def buy(symbol: str) -> Order:
-    return master_orders.plan_entry(
-        instrument=master_orders.find_instrument(symbol),
-        amount=MASTER_NOTIONAL,
-        origin=OrderOrigin.MANUAL,
-        reason="Benchmark",
-        clock=SYSTEM,
-    )
-
-
-def sell(symbol: str) -> Order:
-    return master_orders.plan_exit(
-        instrument=master_orders.find_instrument(symbol),
-        fraction=Fraction(1),
-        origin=OrderOrigin.MANUAL,
-        reason="Benchmark",
-        clock=SYSTEM,
-    )
+def place(symbol: str, side: str) -> Order:
+    """An order of the master by hand. Raises Unfinished."""
+    instrument = master_orders.find_instrument(symbol)
+    asked: dict[str, Any] = {"origin": OrderOrigin.MANUAL, "reason": "Benchmark", "clock": SYSTEM}
+    try:
+        if side == "buy":
+            return master_orders.plan_entry(instrument=instrument, amount=MASTER_NOTIONAL, **asked)
+        return master_orders.plan_exit(instrument=instrument, fraction=Fraction(1), **asked)
+    except MasterOrderRefused as refusal:
+        raise Unfinished(f"the master cannot {side} {symbol}: {refusal.sentence}") from None
 
 
 def run(stage: Stage, name: str, symbol: str, side: str, *, wait_s: float) -> Trip:
     """The master trades; returns when every copy is booked, or after `wait_s` seconds."""
     before, began_at = stage.usages(with_memory=False), time.time()
-    order = buy(symbol) if side == "buy" else sell(symbol)
+    order = place(symbol, side)
     trip = signalled(order, name, wait_s=wait_s)
     trip.before, trip.began_at = before, began_at
     finish(stage, trip, wait_s=wait_s)
@@ -182,6 +176,8 @@ def wrong(stage: Stage, trips: list[Trip]) -> list[str]:
     found += _orders(stage)
     if all(trip.finished for trip in trips):
         found += _holdings(stage)
+    refusals = Order.objects.exclude(refusal="").values_list("state", "refusal")
+    found += [f"{count} orders {state}: {why}" for (state, why), count in Counter(refusals).most_common(3)]
     adjusted = Adjustment.objects.count()
     if adjusted:
         found.append(f"{adjusted} positions were taken for reduced by hand")
