@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from django.db.models import Min
+from django.db import connection
 
 from copytrade.models import CopyOrder, CopyStatus, FanOut
 from tests.benchmarks.null_books import PAIRS
@@ -22,7 +23,6 @@ from trading.models import (
     Adjustment,
     Event,
     EventKind,
-    Execution,
     Order,
     OrderOrigin,
     Position,
@@ -41,7 +41,7 @@ POLL_S = 0.1
 TOO_LATE = "refused: EOrder:Unknown order"
 #: The tasks of a batch end a little after its last booking.
 TASKS_END_AFTER_S = 1.0
-#: Written, acknowledged, booked; seconds after the master's fill was booked here.
+#: `committed` as SENDING, `written` and `answered` at the exchange, `acknowledged` here, `booked` once that was committed.
 INSTANTS = ("committed", "written", "answered", "acknowledged", "booked")
 
 
@@ -110,8 +110,7 @@ def signalled(order: Order, name: str, *, wait_s: float) -> Trip:
     while time.monotonic() < end:
         signal = Signal.objects.filter(order=order).first()
         if signal is not None:
-            filled_at = Execution.objects.filter(order=order).aggregate(first=Min("booked_at"))["first"]
-            return Trip(name, signal, filled_at.timestamp())
+            return Trip(name, signal, _committed_at([order.pk])[order.pk])
         time.sleep(POLL_S / 5)
     order.refresh_from_db()
     raise Unfinished(f"{name}: the master's order is {order.state} after {wait_s:.0f} s. {order.refusal}")
@@ -144,10 +143,7 @@ def _read(stage: Stage, trip: Trip) -> None:
     trip.outcomes.clear()
     fields = ("status", "order_id", "order__state", "order__client_order_id", "order__sent_at", "order__answered_at")
     rows = list(CopyOrder.objects.filter(signal=trip.signal).values_list(*fields))
-    booked = (
-        Execution.objects.filter(order__copies__signal=trip.signal).values("order_id").annotate(at=Min("booked_at"))
-    )
-    booked_at = {row["order_id"]: row["at"] for row in booked}
+    booked_at = _committed_at([order_id for _, order_id, *_ in rows if order_id is not None])
     for status, order_id, state, client_order_id, sent_at, answered_at in rows:
         trip.outcomes[state or status] += 1
         stamp = stamps.get(str(client_order_id))
@@ -156,13 +152,24 @@ def _read(stage: Stage, trip: Trip) -> None:
             "written": stamp.received_at if stamp else None,
             "answered": stamp.answered_at or None if stamp else None,
             "acknowledged": answered_at.timestamp() if answered_at else None,
-            "booked": booked_at[order_id].timestamp() if order_id in booked_at else None,
+            "booked": booked_at.get(order_id),
         }
         for name, at in instants.items():
             if at is not None:
                 seconds[name].append(at - trip.filled_at)
     trip.seconds = seconds
     trip.missed = trip.outcomes[CopyStatus.MISSED.value]
+
+
+def _committed_at(order_ids: Sequence[int]) -> dict[int, float]:
+    """When the first execution of each of these orders was committed, unix seconds; absent without one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT order_id, extract(epoch FROM min(pg_xact_commit_timestamp(xmin))) FROM trading_execution "
+            "WHERE order_id = ANY(%s) GROUP BY order_id",
+            [list(order_ids)],
+        )
+        return {order_id: float(at) for order_id, at in cursor.fetchall()}
 
 
 def wrong(stage: Stage, trips: list[Trip]) -> list[str]:
@@ -184,7 +191,7 @@ def wrong(stage: Stage, trips: list[Trip]) -> list[str]:
     if adjusted:
         found.append(f"{adjusted} positions were taken for reduced by hand")
     alerts = Counter(Event.objects.filter(kind=EventKind.ALERT).values_list("message", flat=True))
-    return found + [f"alert: {message} ({count} times)" for message, count in alerts.most_common(5)]
+    return found + [f"alert: {message} ({count} times)" for message, count in alerts.most_common(3)]
 
 
 def _orders(stage: Stage) -> list[str]:
