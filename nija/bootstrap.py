@@ -263,7 +263,7 @@ def hand_over(task: str, extra: Sequence[str], environment: dict[str, str]) -> N
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in REQUIREMENTS:
         print(
-            "usage: python3 nija/bootstrap.py run|test|system|lint|replay|bench|bench-backtest|chaos|simulate|nonces|mutants [further arguments]",
+            f"usage: python3 nija/bootstrap.py {'|'.join(REQUIREMENTS)} [further arguments]",
             file=sys.stderr,
         )
         return 2
