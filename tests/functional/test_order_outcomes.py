@@ -15,7 +15,7 @@ from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.kraken import transport
 from trading.models import Lane, Order, OrderKind, Signal
-from trading.services import private
+from trading.services import market, private
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -253,6 +253,29 @@ def test_a_long_history_is_searched_page_by_page_on_a_key_with_hardly_any_budget
     assert order.state == "not_placed"
     assert fleet.asked(fleet["ada"], "TradesHistory") == 2
     assert len(fleet.at_exchange(fleet["ada"], "buy")) == 1
+
+
+@pytest.mark.parametrize(("sent_s", "searched_s"), [(180, 180), (-180, -180), (180, 0), (0, 180), (-180, 0)])
+def test_a_sale_is_found_whatever_our_clock_says(
+    make_world: Callable[..., World], sent_s: float, searched_s: float
+) -> None:
+    """Searched from the wrong moment on, an order that Kraken has is proved absent, and its coins are sold again."""
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.world.set_our_clock(ahead_s=sent_s)
+    market.measure_venue_clock(clock=fleet.world.clock, sleep=fleet.world.move)
+    fleet.spoil("drop_after", name="ada")
+    # No list shows it for as long as reads may lag, so that the first look finds nothing.
+    fleet.spoil("lag", name="ada", endpoint="ClosedOrders", delay_s=5)
+    fleet.sell()
+    while states(fleet, OrderKind.EXIT) != {"ada": ["unknown"]}:
+        fleet.live(1)
+    fleet.world.set_our_clock(ahead_s=searched_s)
+    fleet.live(SETTLED_S + 24)
+    assert states(fleet, OrderKind.EXIT) == {"ada": ["filled"]}
+    assert len(fleet.at_exchange(fleet["ada"], "sell")) == 1
+    fleet.assert_books_agree()
 
 
 def test_the_masters_lost_answer_delays_his_signal_and_duplicates_nothing(make_world: Callable[..., World]) -> None:

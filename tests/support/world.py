@@ -79,6 +79,8 @@ class World:
     url: str
     settings: LazySettings
     clock: StepClock = field(default_factory=lambda: StepClock(datetime.now(UTC)))
+    #: Our clock, before the exchange's.
+    ahead: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         self.settings.KRAKEN_API_URL = self.settings.VENUE = self.url
@@ -95,7 +97,13 @@ class World:
     def move(self, seconds: float) -> None:
         """Both clocks, ours and the exchange's."""
         self.clock.move(seconds)
-        self.paper("POST", "/clock", mode="manual", now=self.clock.now().timestamp())
+        self.paper("POST", "/clock", mode="manual", now=(self.clock.now() - self.ahead).timestamp())
+
+    def set_our_clock(self, *, ahead_s: float) -> None:
+        """As when somebody sets it; the exchange's goes on."""
+        ahead = timedelta(seconds=ahead_s)
+        self.clock.move((ahead - self.ahead).total_seconds())
+        self.ahead = ahead
 
     def close_candle(self, *, after_s: float) -> None:
         """The next candle of a replay closes, so long after now by both clocks."""

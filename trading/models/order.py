@@ -60,6 +60,9 @@ class Order(models.Model):
     nonce = models.BigIntegerField(null=True, blank=True)
     lane_epoch = models.BigIntegerField(null=True, blank=True)
     lane = models.ForeignKey("trading.Lane", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    sent_offset_ms = models.IntegerField(
+        default=0, help_text="Kraken's clock before ours when it was sent, as we knew it"
+    )
     deadline = models.DateTimeField(null=True, blank=True, help_text="By our clock; Kraken refuses it later")
     expires_at = models.DateTimeField(null=True, blank=True, help_text="An entry's end of life")
 

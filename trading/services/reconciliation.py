@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from trading import doorbell
+from trading.domain import venue_clock
 from trading.domain.order_state import OrderEvent, OrderState
 from trading.kraken.endpoints import (
     CLOSED_ORDERS,
@@ -27,7 +28,7 @@ from trading.kraken.endpoints import (
 from trading.kraken.errors import KrakenError
 from trading.kraken.values import OrdersPage, TradesPage, VenueOrder
 from trading.models import Order, OrderKind
-from trading.services import alerts, booking, lanes, orders, private
+from trading.services import alerts, booking, lanes, market, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.private import Session
@@ -42,6 +43,7 @@ LOOK_AGAIN_LATER = timedelta(seconds=5)
 #: Reads may lag 5 s behind the engine; the deciding look comes this long after the order's deadline.
 SETTLED_AFTER = timedelta(seconds=10)
 SEARCH_BEFORE = timedelta(seconds=60)
+SEARCH_AFTER = timedelta(seconds=10)
 HISTORY_PAGES_MAX = 10
 ALERT_AFTER = timedelta(seconds=60)
 
@@ -72,10 +74,11 @@ def resolve_due(*, clock: Clock) -> int:
     now = clock.now()
     unknown = Order.objects.filter(state=OrderState.UNKNOWN, account__venue=settings.VENUE)
     waiting = unknown.select_related("account", "instrument").order_by(F("looked_up_at").asc(nulls_first=True), "pk")
+    offset = market.kraken_now(clock) - now
     due: dict[int, Order] = {}
     for order in waiting[:UNKNOWN_MAX]:
         _alert_if_old(order, now=now)
-        if _next_look_at(order, now=now) <= now and len(due) < BATCH_MAX:
+        if _next_look_at(order, now=now, offset=offset) <= now and len(due) < BATCH_MAX:
             due.setdefault(order.account_id, order)
     return resolve(list(due.values()), clock=clock) if due else 0
 
@@ -92,13 +95,15 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
     # For those the lists have said all they can, and reading them again would spend what the last read needs.
     decided = {key: order for key, order in by_key.items() if order.absent_at is not None}
     absent = {key: order for key, order in by_key.items() if key not in decided}
+    offset = market.kraken_now(clock) - clock.now()
+    read_closed, read_trades = partial(_read_closed, offset=offset), partial(_read_trades, offset=offset)
     both = OPEN_ORDERS.cost + CLOSED_ORDERS.cost
-    for read, cost, room in ((_read_open, OPEN_ORDERS.cost, both), (_read_closed, CLOSED_ORDERS.cost, 0)):
+    for read, cost, room in ((_read_open, OPEN_ORDERS.cost, both), (read_closed, CLOSED_ORDERS.cost, 0)):
         pages = _ask(absent, read, cost=cost, clock=clock, room=room)
         matches = {key: matching(page.orders, by_key[key]) for key, page in pages.items()}
         found |= {key: match for key, match in matches.items() if match is not None}
         absent = {key: by_key[key] for key, match in matches.items() if match is None}
-    settled = {k: order for k, order in absent.items() if order.lookups_empty >= 1 and started >= _settled_at(order)}
+    settled = _settled({k: order for k, order in absent.items() if order.lookups_empty >= 1}, started, clock=clock)
     now = clock.now()
     Order.objects.filter(pk__in=[order.pk for order in absent.values()]).update(
         looked_up_at=now, lookups_empty=F("lookups_empty") + 1
@@ -106,27 +111,50 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
     Order.objects.filter(pk__in=[order.pk for order in settled.values()]).update(absent_at=now)
     for order in settled.values():
         order.absent_at = now
-    more, proven = _search(decided | settled, clock=clock)
+    more, proven = _search(decided | settled, read_trades, clock=clock)
     resolved = sum(_adopt(by_key[key], venue, clock=clock) for key, venue in (found | more).items())
     return resolved + sum(_conclude_absent(order, now=clock.now()) for order in proven)
 
 
-def _next_look_at(order: Order, *, now: datetime) -> datetime:
+def _next_look_at(order: Order, *, now: datetime, offset: timedelta) -> datetime:
     """Often at first, when it is most likely to appear; then the look that decides; each one costs the key's rate budget."""
-    if order.looked_up_at is None:
+    if order.looked_up_at is None or order.looked_up_at > now:
         return now
     if order.lookups_empty < EARLY_LOOKS:
         return order.looked_up_at + LOOK_AGAIN
-    return max(order.looked_up_at + LOOK_AGAIN_LATER, _settled_at(order))
+    return max(order.looked_up_at + LOOK_AGAIN_LATER, _settled_at(order, offset=offset))
 
 
-def _settled_at(order: Order) -> datetime:
-    return (order.deadline or order.created_at) + SETTLED_AFTER
+def _settled_at(order: Order, *, offset: timedelta) -> datetime:
+    """By our clock, which Kraken's is `offset` before; it may have been set since the order was sent."""
+    set_back = timedelta(milliseconds=order.sent_offset_ms) - offset
+    if abs(set_back) <= timedelta(milliseconds=venue_clock.OFFSET_MAX_MS):
+        # Within what the measurement itself may be wrong, and what an entry is sent with.
+        set_back = timedelta(0)
+    return (order.deadline or order.created_at) + set_back + SETTLED_AFTER
 
 
-def searched_since(order: Order) -> datetime:
-    """From when on Kraken's lists are read for it; our clocks may differ by less than this."""
-    return (order.sent_at or order.created_at) - SEARCH_BEFORE
+def _settled(missing: Mapping[uuid.UUID, Order], started: datetime, *, clock: Clock) -> dict[uuid.UUID, Order]:
+    """Those whose deadline had passed long enough when the look began.
+
+    Ours may have been set since they were sent: Kraken's is measured anew before anything is concluded from it.
+    """
+
+    def long_ago(found: Mapping[uuid.UUID, Order]) -> dict[uuid.UUID, Order]:
+        offset = market.kraken_now(clock) - clock.now()
+        return {key: order for key, order in found.items() if started >= _settled_at(order, offset=offset)}
+
+    seemingly = long_ago(missing)
+    return long_ago(seemingly) if seemingly and market.measure_venue_clock(clock=clock) else {}
+
+
+def searched_since(order: Order, *, offset: timedelta) -> datetime:
+    """From when on Kraken's lists are read for it, by Kraken's clock, which is `offset` before ours.
+
+    Our clock may have been set between the sending and now, so that one of the two offsets does not fit the instant.
+    """
+    earlier = min(offset, timedelta(milliseconds=order.sent_offset_ms))
+    return (order.sent_at or order.created_at) + earlier - SEARCH_BEFORE
 
 
 def _alert_if_old(order: Order, *, now: datetime) -> None:
@@ -157,14 +185,16 @@ def _read_open(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
     return kraken.open_orders(nonce=nonce, cl_ord_id=str(order.client_order_id))
 
 
-def _read_closed(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=searched_since(order))
+def _read_closed(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> OrdersPage:
+    since = searched_since(order, offset=offset)
+    return kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=since)
 
 
-def _read_trades(order: Order, kraken: PrivateClient, nonce: int) -> TradesPage:
-    """The next page. What is traded later than the deciding look would only move the pages: Kraken's deadline has passed."""
-    offset = order.history_pages * PAGE_SIZE
-    return kraken.trades_history(nonce=nonce, start=searched_since(order), end=order.absent_at, ofs=offset)
+def _read_trades(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> TradesPage:
+    """The next page. What was traded later than the deciding look would only move the pages: Kraken's deadline had passed."""
+    since, first = searched_since(order, offset=offset), order.history_pages * PAGE_SIZE
+    assert order.absent_at is not None, "trades are read after the look that decides"
+    return kraken.trades_history(nonce=nonce, start=since, end=order.absent_at + offset + SEARCH_AFTER, ofs=first)
 
 
 def _read_named(
@@ -173,7 +203,9 @@ def _read_named(
     return kraken.query_orders(to_name[order.pk], nonce=nonce)
 
 
-def _search(wanted: Mapping[uuid.UUID, Order], *, clock: Clock) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
+def _search(
+    wanted: Mapping[uuid.UUID, Order], read_trades: Callable[[Order, PrivateClient, int], TradesPage], *, clock: Clock
+) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
     """The next page of the accounts' trades, of which mostly the first tells all: (found, proved absent).
 
     How many pages were searched is kept, so that a key with little budget left goes on where it had to break off.
@@ -181,7 +213,7 @@ def _search(wanted: Mapping[uuid.UUID, Order], *, clock: Clock) -> tuple[dict[uu
     found: dict[uuid.UUID, VenueOrder] = {}
     proven: list[Order] = []
     both = TRADES_HISTORY.cost + QUERY_ORDERS.cost
-    pages = _ask(wanted, _read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=both)
+    pages = _ask(wanted, read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=both)
     strange = {key: _strange(wanted[key], {t.order_txid for t in page.trades}) for key, page in pages.items()}
     to_name = {key: txids for key, txids in strange.items() if txids}
     named = partial(_read_named, to_name={wanted[key].pk: txids for key, txids in to_name.items()})
@@ -207,10 +239,11 @@ def _strange(order: Order, txids: Collection[str]) -> list[str]:
     return sorted(set(txids) - set(ours.values_list("venue_order_id", flat=True)))
 
 
-def search_history(order: Order, session: Session, *, pages_max: int) -> tuple[VenueOrder | None, bool]:
+def search_history(
+    order: Order, session: Session, *, since: datetime, pages_max: int
+) -> tuple[VenueOrder | None, bool]:
     """The order among those behind the account's trades, as an id we do not know may be the lost one's; whether all
     pages were read and every unknown order told."""
-    since = searched_since(order)
     txids: set[str] = set()
     complete = False
     for page_number in range(pages_max):

@@ -49,11 +49,14 @@ class _NeverWritten:
     reason: str
 
 
-def stamp(order: Order, grant: Grant, *, now: datetime) -> None:
-    """Make `order` the intent that is about to be committed: SENDING, with nonce, lane, epoch and deadline."""
+def stamp(order: Order, grant: Grant, *, now: datetime, offset: timedelta = timedelta(0)) -> None:
+    """Make `order` the intent that is about to be committed: SENDING, with nonce, lane, epoch and deadline.
+
+    `offset`: Kraken's clock minus ours; that of an entry is next to nothing, or it would not be sent.
+    """
     order.state = OrderState.SENDING
     order.nonce, order.lane_id, order.lane_epoch = grant.nonce, grant.lane_id, grant.epoch
-    order.sent_at = now
+    order.sent_at, order.sent_offset_ms = now, round(offset / timedelta(milliseconds=1))
     order.deadline = now + DEADLINE if order.expires_at is None else min(now + DEADLINE, order.expires_at)
 
 
@@ -106,9 +109,10 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
     purpose = Purpose.EXIT if kind is OrderKind.EXIT else Purpose.ENTRY
     grants = lanes.claim(list(wanted), purpose=purpose, cost=0, clock=clock)
     outgoing = [Outgoing(order=wanted[key], grant=grant) for key, grant in grants.items()]
+    offset = market.kraken_now(clock) - clock.now()
     for item in outgoing:
-        stamp(item.order, item.grant, now=now)
-    fields = ["nonce", "lane", "lane_epoch", "sent_at", "deadline"]
+        stamp(item.order, item.grant, now=now, offset=offset)
+    fields = ["nonce", "lane", "lane_epoch", "sent_at", "sent_offset_ms", "deadline"]
     orders.move_each([item.order for item in outgoing], OrderEvent.SEND, fields=fields)
     return outgoing
 

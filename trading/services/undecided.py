@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from trading.kraken.endpoints import (
 from trading.kraken.errors import KrakenError
 from trading.kraken.values import VenueOrder
 from trading.models import Event, EventKind, Inspection, InspectionKind, Order, OrderKind, Venue
-from trading.services import booking, inspections, lanes, orders, private
+from trading.services import booking, inspections, lanes, market, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.private import LaneBusy, Session
@@ -139,7 +139,7 @@ def _named(_order: Order, session: Session, txid: str) -> VenueOrder | None:
 
 def _anywhere(order: Order, session: Session, _txid: str) -> VenueOrder | None:
     """By its client order id among open and closed orders, then among the orders behind the account's trades."""
-    since, name = searched_since(order), str(order.client_order_id)
+    since, name = _since(order, session.clock), str(order.client_order_id)
 
     def read_open(kraken: PrivateClient, nonce: int) -> Iterable[VenueOrder]:
         return kraken.open_orders(nonce=nonce, cl_ord_id=name).orders
@@ -151,12 +151,16 @@ def _anywhere(order: Order, session: Session, _txid: str) -> VenueOrder | None:
         found = matching(session.call(read, cost=cost), order)
         if found is not None:
             return found
-    found, _ = search_history(order, session, pages_max=PAGES_MAX)
+    found, _ = search_history(order, session, since=since, pages_max=PAGES_MAX)
     return found
 
 
+def _since(order: Order, clock: Clock) -> datetime:
+    return searched_since(order, offset=market.kraken_now(clock) - clock.now())
+
+
 def _adopt(order: Order, venue: VenueOrder, *, clock: Clock) -> tuple[bool, str]:
-    problem = _mismatch(order, venue)
+    problem = _mismatch(order, venue, since=_since(order, clock))
     if problem:
         return False, f"Kraken's order {venue.txid} is not this one: {problem}. Nothing was changed."
     moved = orders.move([order.pk], OrderEvent.FOUND, venue_order_id=venue.txid, answered_at=clock.now(), refusal="")
@@ -166,7 +170,7 @@ def _adopt(order: Order, venue: VenueOrder, *, clock: Clock) -> tuple[bool, str]
     return True, f"it exists at Kraken as {venue.txid} and is booked as Kraken tells it."
 
 
-def _mismatch(order: Order, venue: VenueOrder) -> str:
+def _mismatch(order: Order, venue: VenueOrder, *, since: datetime) -> str:
     """Why this cannot be our order; empty when it is. The client order id decides wherever Kraken tells one."""
     if venue.cl_ord_id is not None:
         return "" if venue.cl_ord_id == str(order.client_order_id) else "it has another client order id"
@@ -174,7 +178,7 @@ def _mismatch(order: Order, venue: VenueOrder) -> str:
         return "it is of another pair or side"
     if venue.quantity.value != order.quantity:
         return f"its quantity is {venue.quantity}"
-    if venue.opened_at < searched_since(order):
+    if venue.opened_at < since:
         return "it is older"
     if Order.objects.filter(account_id=order.account_id, venue_order_id=venue.txid).exists():
         return "it belongs to another order of ours"
