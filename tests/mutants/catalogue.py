@@ -200,8 +200,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "proves absence before reads show it",
         RECONCILIATION,
-        "if started >= _settled_at(order, offset=offset)}",
-        "if started >= searched_since(order, offset=offset)}",
+        "settled = _settled({k: order for k, order in absent.items() if order.lookups_empty >= 1}, started, clock=clock)",
+        "settled = dict(absent)",
         (OUTCOMES + "test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found",),
     ),
     Mutant(
