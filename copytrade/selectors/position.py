@@ -91,12 +91,6 @@ class PositionView:
         return self.instrument.symbol.partition("-")[0]
 
     @property
-    def decimals(self) -> int:
-        """Digits after the point that the instrument is quoted with."""
-        exponent = self.instrument.tick_size.normalize().as_tuple().exponent
-        return max(0, -exponent) if isinstance(exponent, int) else 0
-
-    @property
     def held(self) -> Position | None:
         return self.position if self.position is not None and self.position.is_open else None
 

@@ -129,7 +129,7 @@ def _drawn(view: PositionView) -> dict[str, Any]:
     ]
     return {
         "base": view.base,
-        "decimals": view.decimals,
+        "decimals": view.instrument.price_decimals,
         "step": float(view.instrument.tick_size),
         "bar": view.window.bar_min * 60,
         "fills": fills,

@@ -141,6 +141,13 @@ def test_the_masters_levels_are_listed_at_the_pairs_own_precision_with_those_rea
     assert lines["Average cost"]["price"] == pytest.approx(8.5277 / 2898.50925)
 
 
+def test_dashboards_show_levels_at_the_pairs_own_precision(fleet: Fleet, ann: Account) -> None:
+    with_levels(fleet)
+    text = read(as_user(ann), "/dashboard/")
+    assert "0.002907" in text
+    assert "0.0029071234" not in text
+
+
 def test_a_position_the_master_opened_by_hand_has_no_levels_and_says_so(ann: Account) -> None:
     assert "The master opened this position by hand." in read(as_user(ann), PAGE)
 

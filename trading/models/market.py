@@ -32,6 +32,12 @@ class Instrument(models.Model):
         return self.symbol
 
     @property
+    def price_decimals(self) -> int:
+        """Digits after the point that it is quoted with."""
+        exponent = self.tick_size.normalize().as_tuple().exponent
+        return max(0, -exponent) if isinstance(exponent, int) else 0
+
+    @property
     def rules(self) -> Rules:
         return Rules(
             symbol=self.symbol,
