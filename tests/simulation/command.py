@@ -101,9 +101,10 @@ def _run(seeds: Sequence[int], *, jobs: int) -> Iterable[Result]:
 
 class Totals:
     def __init__(self) -> None:
-        self.runs, self.steps, self.signals, self.violations, self.ambiguous = 0, 0, 0, 0, 0
+        self.runs, self.steps, self.signals, self.violations = 0, 0, 0, 0
         self.slowest_s, self.cpu_s = 0.0, 0.0
         self.met: Counter[str] = Counter()
+        self.doubts: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
 
@@ -111,7 +112,7 @@ class Totals:
         self.runs += 1
         self.steps += result.steps
         self.signals += result.signals
-        self.ambiguous += result.ambiguous
+        self.doubts += result.doubts
         self.violations += len(result.violations)
         self.slowest_s = max(self.slowest_s, result.settled_after_s)
         self.cpu_s += result.cpu_s
@@ -132,7 +133,7 @@ class Totals:
         kills = sum(number for name, number in self.met.items() if " killed at " in name)
         print(
             f"{self.runs} runs, {self.steps} steps ({self.steps / self.cpu_s:.0f} a second of a core), "
-            f"{self.signals} signals, {self.ambiguous} ambiguous sends, {self.met['platform stopped']} stops, {kills} "
+            f"{self.signals} signals, {self.doubts.total()} ambiguous sends, {self.met['platform stopped']} stops, {kills} "
             f"kills, settled within {self.slowest_s:.0f} s, {len(missing)} of {len(cells)} cells never met, "
             f"{self.violations} violations, {seconds:.0f} s"
         )

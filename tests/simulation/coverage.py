@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from tests.simulation import doubts
 from tests.simulation.network import AFTER, BEFORE
 
 #: Runs from which on a cell that was never met is a failure of the simulation.
@@ -76,6 +77,8 @@ ACTS = (
     "price moved",
     "market thinned",
     "platform stopped",
+    "stopped with entries under way",
+    "stopped with no entry under way",
     "platform resumed",
     "account stopped",
     "account resumed",
@@ -96,6 +99,7 @@ def cells() -> Iterator[str]:
         for point in points:
             yield kill_of(kind, point)
     yield from ACTS
+    yield from doubts.CASES
 
 
 def kill_of(kind: str, point: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests.simulation.doubts import Doubts
 from tests.simulation.network import Network, Packet
 from tests.simulation.scheduler import NS, Scheduler
+from tests.simulation.stops import Stops
 from trading.domain import order_state
 from trading.domain.order_state import OrderState
 from trading.paper.records import Order as PaperOrder
@@ -40,6 +42,10 @@ _OUTSTANDING = ("sending", "unknown", "acked", "partial", "manual")
 _IN_BUYING = (
     "SELECT quantity, limit_price, instrument_id, id FROM trading_order WHERE account_id = ? AND kind = 'entry'"
     f" AND state IN {_OUTSTANDING}"
+)
+_ENTRIES_UNDER_WAY = (
+    "SELECT o.id, o.account_id, l.rate_points FROM trading_order o JOIN trading_lane l ON l.id = o.lane_id"
+    f" WHERE o.kind = 'entry' AND o.origin <> 'outside' AND o.state IN {_OUTSTANDING}"
 )
 #: Claimed while it had so long to live (DESIGN section 3).
 _LIFE_LEFT_S = 2.5
@@ -75,7 +81,7 @@ class Monitor:
     _states: dict[int, str] = field(default_factory=dict)
     #: How far our clock may be from the exchange's without anybody having noticed yet.
     clock_error_s: float = 0.0
-    ambiguous: int = 0
+    doubts: Doubts = field(default_factory=Doubts)
     _accepted: dict[str, str] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -83,6 +89,8 @@ class Monitor:
         self._db = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._version = -1
+        self._stopped = False
+        self.stops = Stops(self.scheduler, self.rows, self.broken)
 
     def close(self) -> None:
         self._db.close()
@@ -118,9 +126,28 @@ class Monitor:
                     self.broken(f"I6: entry {row['id']} entered SENDING after a stop had committed")
                 self._within_limits(row["id"])
             did += _named(row, before)
-            self.ambiguous += before == "sending" and now == "unknown"
+            if before == "sending" and now == "unknown":
+                self.doubts.add(row)
             self.scheduler.note(f"order {row['id']} is {now}")
+        if stopped and not self._stopped:
+            self.stops.committed(self.rows(_ENTRIES_UNDER_WAY))
+        self._stopped = stopped
         return did
+
+    @property
+    def signals(self) -> int:
+        """Committed so far."""
+        return self._counts.get("signal committed", 0)
+
+    def judge_doubts(self) -> Counter[str]:
+        """At the end; by path and by what the exchange had done."""
+        orders = self.rows("SELECT id, state, venue_order_id, client_order_id FROM trading_order")
+        cases, wrong = self.doubts.judge(
+            {row["id"]: row for row in orders}, {name.replace("-", "") for name in self._accepted}
+        )
+        for violation in wrong:
+            self.broken(violation)
+        return cases
 
     def _grown(self) -> list[str]:
         found = {name: value or 0 for name, value in dict(self.rows(_GROWN)[0]).items()}

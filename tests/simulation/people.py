@@ -17,23 +17,31 @@ from tests.simulation.scheduler import NS, Scheduler
 from trading.domain.money import Money, Price, Quantity
 from trading.models import Account, Instrument, MarketPrice, OrderOrigin, Position, Role
 from trading.paper.matching import Liquidity
-from trading.services import halts, master_orders
+from trading.services import halts, market, master_orders
 from trading.services.clock import Clock
+from trading.services.halts import StopReport
 from trading.services.master_orders import MasterOrderRefused
 
 SYMBOLS = ("BEAM-USD", "SOL-USD", "DOGE-USD")
 ALTNAMES = ("BEAMUSD", "SOLUSD", "XDGUSD")
-MASTER_ACTS_MIN = 12
+ACTS_MAX = 600
+MANY_ACTS = 10
+#: While everybody is stopped there is little to see.
+RESUMED_ONE_IN = 8
+#: So long it takes at most until the last follower has copied a purchase on a good day.
+STOPPED_WITHIN_NS = 2 * NS
 
 
 @dataclass
 class People:
-    """`acts` counts what was really done."""
+    """`acts` counts what was really done; they go on until `enough` has happened."""
 
     scheduler: Scheduler
     network: Network
     clock: Clock
     paper_ids: dict[int, str]
+    enough: Callable[[], bool]
+    stopped: Callable[[StopReport], None]
     acts: Counter[str] = field(default_factory=Counter)
     over: bool = False
 
@@ -61,11 +69,12 @@ class People:
             self._stop_account_or_resume,
             self._close_all,
         )
-        while (
-            self.acts["master bought"] + self.acts["master sold"] < MASTER_ACTS_MIN
-            and sum(self.acts.values()) < 20 * MASTER_ACTS_MIN
-        ):
-            self.scheduler.sleep(chance.randrange(NS // 20, self._pause_ns))
+        while not self.enough() and sum(self.acts.values()) < ACTS_MAX:
+            if self.acts["platform stopped"] > self.acts["platform resumed"] and chance.randrange(RESUMED_ONE_IN) == 0:
+                self._stop_or_resume()
+            # Who has traded much already trades less: a key's budget bears no more.
+            pause_ns = self._pause_ns if self.master_acts < MANY_ACTS else 3 * self._pause_ns
+            self.scheduler.sleep(chance.randrange(NS // 20, pause_ns))
             if chance.randrange(100) < 55:
                 self._master_trades()
             else:
@@ -94,12 +103,18 @@ class People:
 
     def _master_trades(self) -> None:
         chance = self.scheduler.random
-        instrument = Instrument.objects.get(symbol=SYMBOLS[chance.randrange(len(SYMBOLS))])
+        instrument = self._an_instrument()
         held = Position.objects.filter(account__role=Role.MASTER, instrument=instrument, is_open=True).exists()
         if held and chance.randrange(3):
             self._sell(instrument, (Fraction(1), Fraction(1, 3), Fraction(1, 2), Fraction(9, 10))[chance.randrange(4)])
             return
-        amount = Money(Decimal(chance.randrange(1500, 12000)) / 100)
+        self._buy(instrument)
+
+    def _an_instrument(self) -> Instrument:
+        return Instrument.objects.get(symbol=SYMBOLS[self.scheduler.random.randrange(len(SYMBOLS))])
+
+    def _buy(self, instrument: Instrument) -> None:
+        amount = Money(Decimal(self.scheduler.random.randrange(1500, 12000)) / 100)
         try:
             master_orders.plan_entry(
                 instrument=instrument, amount=amount, origin=OrderOrigin.MANUAL, reason="By hand", clock=self.clock
@@ -163,11 +178,28 @@ class People:
 
     def _stop_or_resume(self) -> None:
         if halts.control().stopped_at is None:
-            halts.stop_platform(actor="operator", reason="a test", clock=self.clock)
+            self.stopped(halts.stop_platform(actor="operator", reason="a test", clock=self.clock))
             self.acts["platform stopped"] += 1
         else:
             halts.resume_platform(actor="operator", clock=self.clock)
             self.acts["platform resumed"] += 1
+
+    @property
+    def master_acts(self) -> int:
+        return self.acts["master bought"] + self.acts["master sold"]
+
+    def buy_in_peace(self) -> None:
+        """Somebody has set our clock right and lets entries go on."""
+        market.measure_venue_clock(clock=self.clock)
+        halts.resume_platform(actor="operator", clock=self.clock)
+        self._buy(self._an_instrument())
+
+    def stop_amid_a_purchase(self) -> None:
+        """A last stop at an instant that only chance knows, while a purchase is on its way to everybody."""
+        halts.resume_platform(actor="operator", clock=self.clock)
+        self._buy(self._an_instrument())
+        self.scheduler.sleep(self.scheduler.random.randrange(1, STOPPED_WITHIN_NS))
+        self._stop_or_resume()
 
     def _stop_account_or_resume(self) -> None:
         account = self._somebody()

@@ -37,8 +37,7 @@ MASTER_USD = Decimal("1000")
 FOLLOWERS_USD: Mapping[str, Decimal] = {
     "ada": Decimal("840.25"),
     "ben": Decimal("2600"),
-    "cleo": Decimal("310.75"),
-    "dan": Decimal("5200.5"),
+    "cleo": Decimal("5200.5"),
 }
 
 
