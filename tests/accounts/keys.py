@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs
@@ -72,10 +72,15 @@ class KeyExchange:
         self.keys[api_key] = info
         return api_key, secret
 
-    def get(self, path: str, params: Mapping[str, str], *, timeout_s: float) -> Answer:
-        raise AssertionError("no public call is expected")
-
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> Answer:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        before_write: Callable[[], None] | None = None,
+    ) -> Answer:
         assert path == "/0/private/GetApiKeyInfo"
         self.nonces.append(int(parse_qs(body.decode())["nonce"][0]))
         if self.failure is not None:

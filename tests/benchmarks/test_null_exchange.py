@@ -13,8 +13,10 @@ import pytest
 
 from tests.benchmarks import null_books
 from tests.benchmarks.null_exchange import BASE_DIR, NullExchange
+from tests.support.waiting import WaitingClient
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Quantity
+from trading.kraken.connections import LoopTransport
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, PublicClient, TimeInForce
 from trading.kraken.errors import CredentialsRefused, KrakenError
 from trading.kraken.signing import Credentials
@@ -29,9 +31,10 @@ def exchange() -> Iterator[NullExchange]:
         yield running
 
 
-def client_of(exchange: NullExchange, index: int, *, secret_of: int | None = None) -> PrivateClient:
+def client_of(exchange: NullExchange, index: int, *, secret_of: int | None = None) -> WaitingClient:
     secret = null_books.secret_text_of(index if secret_of is None else secret_of)
-    return PrivateClient(RequestsTransport(exchange.url), Credentials.from_text(null_books.api_key_of(index), secret))
+    credentials = Credentials.from_text(null_books.api_key_of(index), secret)
+    return WaitingClient(PrivateClient(LoopTransport(exchange.url), credentials))
 
 
 def purchase(quantity: str = "100", price: str = "0.010051") -> AddOrder:

@@ -43,7 +43,7 @@ class Point:
     """`seam` is `module:function` or `module:Class.method`; the `nth` call that `where` accepts strikes, once.
 
     `spoiled` is a fault that the exchange plays on the first follower's order; `prelude` the name of a point whose crash
-    leads here.
+    leads here. `act` is what a call has done already when it is struck before.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Point:
     when: Literal["before", "after"]
     phase: Phase
     where: Callable[[Call], bool] = lambda _call: True
+    act: Callable[[Call], None] = lambda _call: None
     nth: int = 1
     strike: Strike = Strike.KILL
     spoiled: str = ""
@@ -108,14 +109,13 @@ def _asks_for_orders(call: Call) -> bool:
     return "_query_orders" in names and bool(call.args[1])
 
 
-def _order_header(call: Call) -> bool:
-    data = call.args[1]
-    return isinstance(data, bytes) and data.startswith(f"POST {ADD_ORDER}".encode())
+def _order_bytes(call: Call) -> bool:
+    return bool(call.args[1].startswith(f"POST {ADD_ORDER}".encode()))
 
 
-def _order_answer(call: Call) -> bool:
-    options = getattr(call.args[0], "_response_options", None)
-    return options is not None and options.request_url.endswith(ADD_ORDER)
+def _write_half(call: Call) -> None:
+    connection, data = call.args
+    connection._transport.write(data[: data.index(b"\r\n\r\n") + len(b"\r\n\r\nnonce")])
 
 
 def _gave_back_order(call: Call) -> bool:
@@ -133,7 +133,7 @@ def _some(call: Call) -> bool:
 SENDING, BOOKING, LANES = "trading.services.sending", "trading.services.booking", "trading.services.lanes"
 RING, RESOLVE = "trading.doorbell:_send", "trading.services.reconciliation"
 KEYS, FAN_OUT, EXITS = "accounts.services.credentials", "copytrade.services.fan_out", "copytrade.services.exits"
-BYTES, ANSWER = "trading.kraken.transport:_BoundedConnection.send", "urllib3.connection:HTTPConnection.getresponse"
+BYTES = "trading.kraken.connections:_Connection._write"
 ACKNOWLEDGE = "celery.worker.request:Request.acknowledge"
 _entry: dict[str, Any] = {"process": "execution", "phase": Phase.BUY}
 _plan: dict[str, Any] = {"process": "worker", "phase": Phase.BUY}
@@ -143,11 +143,12 @@ _lost: dict[str, Any] = {"process": "exits", "phase": Phase.BUY}
 _join: dict[str, Any] = {"process": "execution", "phase": Phase.JOIN}
 _before: dict[str, Any] = {"when": "before"}
 _after: dict[str, Any] = {"when": "after"}
+_half: dict[str, Any] = {"seam": BYTES, "where": _order_bytes, "act": _write_half, "when": "before"}
 
 POINTS: tuple[Point, ...] = (
     # The master's order.
     Point(name="master: SENDING committed", seam=f"{SENDING}:transmit", where=_sends("manual"), **_before, **_entry),
-    Point(name="master: request written", seam=ANSWER, where=_order_answer, **_before, **_entry),
+    Point(name="master: request written", seam=BYTES, where=_order_bytes, **_after, **_entry),
     Point(name="master: fill seen", seam=f"{BOOKING}:_ask", where=_saw_fills, **_after, **_entry),
     Point(name="master: booked, open", seam=f"{BOOKING}:_move", where=_moved("manual"), **_before, **_entry),
     Point(name="signal written, open", seam="trading.services.signals:emit", where=_some, **_after, **_entry),
@@ -157,8 +158,8 @@ POINTS: tuple[Point, ...] = (
     Point(name="fan-out committed, not rung", seam=RING, where=_rings(EXECUTE), **_before, **_plan),
     Point(name="claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_entry),
     Point(name="SENDING committed", seam=f"{SENDING}:transmit", where=_sends("copy"), **_before, **_entry),
-    Point(name="request half written", seam=BYTES, where=_order_header, nth=3, **_after, **_entry),
-    Point(name="request written", seam=ANSWER, where=_order_answer, nth=3, **_before, **_entry),
+    Point(name="request half written", **_half, nth=3, **_entry),
+    Point(name="request written", seam=BYTES, where=_order_bytes, nth=3, **_after, **_entry),
     Point(name="answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_entry),
     Point(name="outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_entry),
     Point(name="lane given back", seam=f"{LANES}:release", where=_gave_back_order, nth=2, **_after, **_entry),
@@ -173,8 +174,8 @@ POINTS: tuple[Point, ...] = (
     Point(name="exit planned, not rung", seam=RING, where=_rings(SEND_EXITS), **_before, **_sale),
     Point(name="exit claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_exit),
     Point(name="exit SENDING committed", seam=f"{SENDING}:transmit", where=_sends("copy"), **_before, **_exit),
-    Point(name="exit request half written", seam=BYTES, where=_order_header, nth=3, **_after, **_exit),
-    Point(name="exit request written", seam=ANSWER, where=_order_answer, nth=3, **_before, **_exit),
+    Point(name="exit request half written", **_half, nth=3, **_exit),
+    Point(name="exit request written", seam=BYTES, where=_order_bytes, nth=3, **_after, **_exit),
     Point(name="exit answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_exit),
     Point(name="exit outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_exit),
     Point(name="exit booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), nth=2, **_before, **_exit),

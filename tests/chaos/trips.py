@@ -14,6 +14,7 @@ from tests.chaos import acts, ledger
 from tests.chaos.acts import WAIT_MAX_S, Failed
 from tests.chaos.points import BY_NAME, Phase, Point, Strike
 from tests.chaos.stage import PAIR, Person, Stage, control
+from tests.support.waiting import WaitingClient
 from trading.domain.instrument import Side
 from trading.domain.money import Quantity
 from trading.domain.order_state import OrderState
@@ -88,7 +89,8 @@ class Trip:
         """On Kraken's own page, with a key that NIJA does not know."""
         exchange, master = self._stage.exchange, self._stage.master
         key = control(exchange, "POST", f"/accounts/{master.paper_id}/keys", label="by hand")
-        client = PrivateClient(private.transport(), Credentials.from_text(key["api_key"], key["api_secret"]))
+        credentials = Credentials.from_text(key["api_key"], key["api_secret"])
+        client = WaitingClient(PrivateClient(private.transport(), credentials))
         order = AddOrder(
             altname=PAIR,
             side=Side.BUY,

@@ -53,6 +53,7 @@ class Trigger:
                 self._armed.rename(self._hit)
             except FileNotFoundError:
                 return
+            self._point.act(call)
             if self._point.strike is Strike.KILL:
                 os.kill(os.getpid(), signal.SIGKILL)
         end = time.monotonic() + HELD_MAX_S

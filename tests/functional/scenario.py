@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from copytrade.models import CopyOrder
+from tests.support.waiting import WaitingClient
 from tests.support.world import Trader, World
 from trading.domain.instrument import Side
 from trading.domain.money import Price, Quantity
@@ -54,7 +55,8 @@ class Fleet:
         """The user trades on Kraken's own page, at the market unless a `price` is named; the order's id."""
         trader = self.followers.get(name, self.master)
         key = self.world.paper("POST", f"/accounts/{trader.paper_id}/keys", label="by hand")
-        client = PrivateClient(private.transport(), Credentials.from_text(key["api_key"], key["api_secret"]))
+        credentials = Credentials.from_text(key["api_key"], key["api_secret"])
+        client = WaitingClient(PrivateClient(private.transport(), credentials))
         order = AddOrder(
             altname=pair,
             side=side,
@@ -65,7 +67,7 @@ class Fleet:
             cl_ord_id=str(uuid.uuid4()),
             deadline=None,
         )
-        return client.add_order(order, nonce=1).txid or ""
+        return str(client.add_order(order, nonce=1).txid or "")
 
     def at_exchange(self, trader: Trader, side: str) -> list[Any]:
         """The orders the exchange accepted from this trader."""

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
@@ -39,7 +40,8 @@ def send_and_forget(fleet: Fleet, outgoing: list[sending.Outgoing]) -> None:
     """The request leaves and is answered, and its worker dies before it could write anything down."""
     for item in outgoing:
         kraken = private.client(item.grant.credential_id)
-        sending._write(item, kraken, stops=sending._Stops(), clock=fleet.world.clock, offset=timedelta(0))
+        named = {"stops": sending._Stops(), "clock": fleet.world.clock, "offset": timedelta(0)}
+        private.ask(partial(sending._write, item, kraken, **named))
 
 
 def claimed_exits(fleet: Fleet) -> list[sending.Outgoing]:

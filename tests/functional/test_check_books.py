@@ -25,6 +25,7 @@ from copytrade.services import books
 from nija.management.commands.check_books import lines
 from tests.functional.corruptions import BENS_OWN, CORRUPTIONS, ETH, Traded
 from tests.functional.scenario import BEAM, Fleet, gather
+from tests.support.waiting import WaitingClient
 from tests.support.world import Trader, World
 from trading.domain.instrument import Side
 from trading.domain.money import Quantity
@@ -89,7 +90,8 @@ def _trade(fleet: Fleet) -> None:
 def _bens_own_purchase(fleet: Fleet) -> None:
     """By a program of his own, whose client order ids look like ours."""
     created = fleet.world.paper("POST", f"/accounts/{fleet['ben'].paper_id}/keys", label="his own")
-    client = PrivateClient(private.transport(), Credentials.from_text(created["api_key"], created["api_secret"]))
+    credentials = Credentials.from_text(created["api_key"], created["api_secret"])
+    client = WaitingClient(PrivateClient(private.transport(), credentials))
     quantity = Quantity(Decimal("5000"))
     order = AddOrder("BEAMUSD", Side.BUY, OrderType.MARKET, quantity, cl_ord_id=str(BENS_OWN))
     client.add_order(order, nonce=1)

@@ -14,6 +14,7 @@ from tests.support.paper import free_port
 from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.kraken import transport
+from trading.kraken.connections import LoopTransport
 from trading.models import Lane, Order, OrderKind, Signal
 from trading.services import market, private
 
@@ -198,13 +199,13 @@ def test_nothing_is_proved_by_an_answer_that_leaves_out_what_was_asked_for(
     fleet.buy()
     fleet.live(2)
     fleet.by_hand("ada", Side.BUY, quantity="1200")
-    whole = transport.RequestsTransport.post
+    whole = LoopTransport.post
 
-    def without_orders(self: transport.RequestsTransport, path: str, *more: Any, **named: Any) -> transport.Answer:
-        answer = whole(self, path, *more, **named)
+    async def without_orders(self: LoopTransport, path: str, *more: Any, **named: Any) -> transport.Answer:
+        answer = await whole(self, path, *more, **named)
         return transport.Answer(200, b'{"error":[],"result":{}}') if path.endswith("QueryOrders") else answer
 
-    monkeypatch.setattr(transport.RequestsTransport, "post", without_orders)
+    monkeypatch.setattr(LoopTransport, "post", without_orders)
     fleet.live(SETTLED_S + 6)
     assert fleet.asked(fleet["ada"], "TradesHistory") > 0
     assert states(fleet, OrderKind.ENTRY) == {"ada": ["unknown"]}

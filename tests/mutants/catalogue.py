@@ -48,11 +48,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "resends after a timeout",
         SENDING,
-        "    txid = kraken.add_order(request, nonce=item.grant.nonce).txid\n",
+        "    placed = await kraken.looking(look).add_order(request, nonce=item.grant.nonce)\n",
         "    try:\n"
-        "        txid = kraken.add_order(request, nonce=item.grant.nonce).txid\n"
+        "        placed = await kraken.looking(look).add_order(request, nonce=item.grant.nonce)\n"
         "    except OutcomeUnknown:\n"
-        "        txid = kraken.add_order(request, nonce=item.grant.nonce + 1).txid\n",
+        "        placed = await kraken.looking(look).add_order(request, nonce=item.grant.nonce + 1)\n",
         (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
     ),
     Mutant(
@@ -71,10 +71,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "lets HTTP repeat a request",
-        "trading/kraken/transport.py",
-        "max_retries=0",
-        "max_retries=requests.adapters.Retry(2, allowed_methods=None, status_forcelist=(502, 520))",
-        ("tests/trading/kraken/test_transport.py::test_a_status_is_handed_back_and_nothing_is_followed_or_repeated",),
+        "trading/kraken/connections.py",
+        "        outcome = await self._attempt(path, body, headers, timeout_s=timeout_s, before_write=before_write)\n",
+        "        outcome = await self._attempt(path, body, headers, timeout_s=timeout_s, before_write=before_write)\n"
+        "        if isinstance(outcome, OutcomeUnknown):\n"
+        "            outcome = await self._attempt(path, body, headers, timeout_s=timeout_s, before_write=before_write)\n",
+        ("tests/trading/kraken/test_connections.py", "tests/trading/kraken/test_transport.py"),
     ),
     Mutant(
         "an unknown order may be sent again",

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -106,11 +106,11 @@ class Caller:
             for _ in range(min(left, self._chance.randrange(1, CALLS_MAX))):
                 held.call(self._request(), cost=0)
 
-    def _request(self) -> Callable[[PrivateClient, int], Any]:
-        def ask(kraken: PrivateClient, nonce: int) -> Any:
+    def _request(self) -> Callable[[PrivateClient, int], Awaitable[Any]]:
+        async def ask(kraken: PrivateClient, nonce: int) -> Any:
             if self._dies_now():
                 self._die_before_or_on_the_wire()
-            answer = kraken.balance_ex(nonce=nonce)
+            answer = await kraken.balance_ex(nonce=nonce)
             if self._dies_now():
                 os.kill(os.getpid(), signal.SIGKILL)
             self._made += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.simulation.scheduler import NS, Scheduler
@@ -45,10 +46,14 @@ class KrakenSide:
     in_flight_max: int = 0
     _on_the_wire: list[Request] = field(default_factory=list)
 
-    def balance_ex(self, *, nonce: int) -> str:
+    def looking(self, before_write: Callable[[], None]) -> KrakenSide:
+        """Whoever waits so long that the look would tell here writes all the same: late ones are what this is about."""
+        return self
+
+    async def balance_ex(self, *, nonce: int) -> str:
         return self._send(nonce)
 
-    def add_order(self, *, nonce: int) -> str:
+    async def add_order(self, *, nonce: int) -> str:
         """As a read, but nothing older that Kraken might still take may be on the wire after a sender's death."""
         return self._send(nonce, is_order=True)
 

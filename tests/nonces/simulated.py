@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +28,7 @@ from accounts.models import Credential, User
 from tests.nonces.kraken_side import KrakenSide
 from tests.nonces.seeds import Result
 from tests.simulation.database.base import Hooks
-from tests.simulation.executor import Executor, wait
+from tests.simulation.executor import Executor
 from tests.simulation.scheduler import NS, Scheduler, Thread
 from tests.simulation.template import START, use_database
 from trading.domain.nonce import next_nonce
@@ -294,13 +294,12 @@ class Run:
             mock.patch.object(lanes, "release", noticed),
             mock.patch.object(private, "_clients", {KEY: self.kraken}),
             mock.patch.object(private, "senders", return_value=Executor(scheduler)),
-            mock.patch.object(private, "wait", wait),
             mock.patch.object(connections, "_connections", Local(thread_critical=False)),
         ):
             yield
 
 
-def _request(purpose: Purpose) -> Callable[[Any, int], str]:
+def _request(purpose: Purpose) -> Callable[[Any, int], Awaitable[str]]:
     if purpose in ORDERS:
-        return lambda kraken, nonce: str(kraken.add_order(nonce=nonce))
-    return lambda kraken, nonce: str(kraken.balance_ex(nonce=nonce))
+        return lambda kraken, nonce: kraken.add_order(nonce=nonce)  # type: ignore[no-any-return]
+    return lambda kraken, nonce: kraken.balance_ex(nonce=nonce)  # type: ignore[no-any-return]

@@ -50,7 +50,7 @@ class Packet:
 
 @dataclass
 class Network:
-    """Stands where `RequestsTransport` does. `fault_share` is how many of a hundred private requests go wrong."""
+    """Stands where both transports do. `fault_share` is how many of a hundred private requests go wrong."""
 
     scheduler: Scheduler
     gateway: Gateway
@@ -81,13 +81,24 @@ class Network:
         except KrakenError as error:
             return _answer(error=error.code)
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> Answer:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        before_write: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Never suspends: whoever makes a request here is a flow of its own, which the scheduler holds back."""
         chance = self.scheduler.random
         method = path.rpartition("/")[2]
         packet = Packet(method, headers["API-Key"], body, headers, self._choose_fault(chance, method))
         self.scheduler.pause(f"about to write {_kind(method)}")
         if packet.fault == "refused":
             raise Unavailable("Kraken could not be reached.")
+        if before_write is not None:
+            before_write()
         process = self.scheduler.current.process if self.scheduler.current is not None else ""
         self._under_way[process].append(packet)
         self._write(packet)

@@ -21,7 +21,7 @@ from nija.celery import app
 from tests.simulation import coverage, final
 from tests.simulation.broker import QUEUES_OF, Broker, Worker
 from tests.simulation.database.base import Hooks
-from tests.simulation.executor import Executor, wait
+from tests.simulation.executor import Executor
 from tests.simulation.monitor import Monitor
 from tests.simulation.network import Network
 from tests.simulation.people import People
@@ -32,7 +32,7 @@ from trading.kraken.endpoints import PublicClient
 from trading.models import Order
 from trading.paper import records
 from trading.paper.gateway import Gateway
-from trading.services import halts, market, private, sending
+from trading.services import halts, market, private
 from trading.services.clock import SystemClock
 
 #: The engine's tasks that handle money. Cycles, levels, charts and key checks have tests of their own.
@@ -383,8 +383,6 @@ class Simulation:
             mock.patch.object(records, "secrets", dice_for_ids(dice)),
             mock.patch.object(private, "transport", return_value=self.network),
             mock.patch.object(private, "senders", return_value=executor),
-            mock.patch.object(private, "wait", wait),
-            mock.patch.object(sending, "wait", wait),
             mock.patch.object(private, "_clients", {}),
             mock.patch.object(market, "public_client", return_value=public),
             mock.patch.dict(market.measure_venue_clock.__kwdefaults__, {"sleep": sleeps}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -69,7 +69,15 @@ class Direct:
         self._network.scheduler.now_ns = self._clock.now_ns
         return self._network.get(path, params, timeout_s=timeout_s)
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> Answer:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        before_write: Callable[[], None] | None = None,
+    ) -> Answer:
         self._network.scheduler.now_ns = self._clock.now_ns
         self._network.set_time()
         return self._network._carry_out(Packet(path.rpartition("/")[2], headers["API-Key"], body, headers, ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from trading.domain.instrument import Side
 from trading.domain.money import Price, Quantity
 from trading.kraken import parse, wire
 from trading.kraken.signing import Credentials, sign
-from trading.kraken.transport import REQUEST_TIMEOUT_MAX_S, MaskedHeaders, Transport
+from trading.kraken.transport import REQUEST_TIMEOUT_MAX_S, MaskedHeaders, PrivateTransport, Transport
 from trading.kraken.values import (
     AddedOrder,
     ApiKeyInfo,
@@ -179,35 +179,44 @@ class PrivateClient:
     Every method raises a `KrakenError`; which one says what is known about the command.
     """
 
-    def __init__(self, transport: Transport, credentials: Credentials) -> None:
+    def __init__(
+        self, transport: PrivateTransport, credentials: Credentials, before_write: Callable[[], None] | None = None
+    ) -> None:
         self._transport = transport
         self._credentials = credentials
+        self._before_write = before_write
+
+    def looking(self, before_write: Callable[[], None]) -> PrivateClient:
+        """The same client, whose calls do this right before they write; what it raises ends them unwritten."""
+        return PrivateClient(self._transport, self._credentials, before_write)
 
     def __repr__(self) -> str:
         return f"PrivateClient({self._transport!r}, ***)"
 
-    def balance_ex(self, *, nonce: int) -> Balances:
-        return parse.balances(self._post(BALANCE_EX, nonce=nonce))
+    async def balance_ex(self, *, nonce: int) -> Balances:
+        return parse.balances(await self._post(BALANCE_EX, nonce=nonce))
 
-    def trade_balance(self, *, nonce: int) -> TradeBalance:
-        return parse.trade_balance(self._post(TRADE_BALANCE, [("asset", "ZUSD")], nonce=nonce))
+    async def trade_balance(self, *, nonce: int) -> TradeBalance:
+        return parse.trade_balance(await self._post(TRADE_BALANCE, [("asset", "ZUSD")], nonce=nonce))
 
-    def add_order(self, order: AddOrder, *, nonce: int) -> AddedOrder:
-        found = self._post(ADD_ORDER, order.params(), nonce=nonce)
+    async def add_order(self, order: AddOrder, *, nonce: int) -> AddedOrder:
+        found = await self._post(ADD_ORDER, order.params(), nonce=nonce)
         return parse.added_order(found, validate=order.validate)
 
-    def cancel_order(self, *, nonce: int, txid: str | None = None, cl_ord_id: str | None = None) -> CancelledOrder:
+    async def cancel_order(
+        self, *, nonce: int, txid: str | None = None, cl_ord_id: str | None = None
+    ) -> CancelledOrder:
         """By exactly one of the two ids. CommandRejected that says `EOrder:Unknown order`: it is final already."""
         _require((txid is None) != (cl_ord_id is None), "exactly one of txid and cl_ord_id")
         params = _given(txid=txid, cl_ord_id=cl_ord_id)
         _require(not (txid or "").isdigit(), "an order id, for Kraken reads digits as a userref")
-        return parse.cancelled_order(self._post(CANCEL_ORDER, params, nonce=nonce))
+        return parse.cancelled_order(await self._post(CANCEL_ORDER, params, nonce=nonce))
 
-    def open_orders(self, *, nonce: int, cl_ord_id: str | None = None) -> OrdersPage:
+    async def open_orders(self, *, nonce: int, cl_ord_id: str | None = None) -> OrdersPage:
         params = [("trades", "true"), *_given(cl_ord_id=cl_ord_id)]
-        return parse.orders_page(self._post(OPEN_ORDERS, params, nonce=nonce), "open")
+        return parse.orders_page(await self._post(OPEN_ORDERS, params, nonce=nonce), "open")
 
-    def closed_orders(
+    async def closed_orders(
         self, *, nonce: int, cl_ord_id: str | None = None, start: datetime | None = None, ofs: int = 0
     ) -> OrdersPage:
         """Newest first, 50 a page from `ofs`, opened or closed after `start` (cut to the second)."""
@@ -217,40 +226,44 @@ class PrivateClient:
             *_window(start, ofs),
             *_given(cl_ord_id=cl_ord_id),
         ]
-        return parse.orders_page(self._post(CLOSED_ORDERS, params, nonce=nonce), "closed")
+        return parse.orders_page(await self._post(CLOSED_ORDERS, params, nonce=nonce), "closed")
 
-    def query_orders(self, txids: Sequence[str], *, nonce: int) -> dict[str, VenueOrder]:
+    async def query_orders(self, txids: Sequence[str], *, nonce: int) -> dict[str, VenueOrder]:
         """By txid, at most 50; an id Kraken does not know is absent, or the whole call is refused."""
         _require(0 < len(txids) <= QUERY_ORDERS_MAX, f"1 to {QUERY_ORDERS_MAX} order ids")
         params = [("txid", ",".join(txids)), ("trades", "true"), ("consolidate_taker", "false")]
-        return parse.orders(self._post(QUERY_ORDERS, params, nonce=nonce))
+        return parse.orders(await self._post(QUERY_ORDERS, params, nonce=nonce))
 
-    def trades_history(
+    async def trades_history(
         self, *, nonce: int, start: datetime | None = None, end: datetime | None = None, ofs: int = 0
     ) -> TradesPage:
         """Newest first, 50 a page from `ofs`, after `start` and up to `end` (both cut to the second)."""
         until = [("end", str(int(end.timestamp())))] if end is not None else []
         params = [("consolidate_taker", "false"), *_window(start, ofs), *until]
-        return parse.trades_page(self._post(TRADES_HISTORY, params, nonce=nonce))
+        return parse.trades_page(await self._post(TRADES_HISTORY, params, nonce=nonce))
 
-    def query_trades(self, trade_ids: Sequence[str], *, nonce: int) -> dict[str, VenueTrade]:
+    async def query_trades(self, trade_ids: Sequence[str], *, nonce: int) -> dict[str, VenueTrade]:
         """By trade id, at most 20."""
         _require(0 < len(trade_ids) <= QUERY_TRADES_MAX, f"1 to {QUERY_TRADES_MAX} trade ids")
-        return parse.trades(self._post(QUERY_TRADES, [("txid", ",".join(trade_ids))], nonce=nonce))
+        return parse.trades(await self._post(QUERY_TRADES, [("txid", ",".join(trade_ids))], nonce=nonce))
 
-    def trade_volume(self, pairs: Sequence[str], *, nonce: int) -> dict[str, FeeRate]:
+    async def trade_volume(self, pairs: Sequence[str], *, nonce: int) -> dict[str, FeeRate]:
         """The account's own fees, by pair id."""
         _require(len(pairs) > 0, "at least one pair")
-        return parse.fee_rates(self._post(TRADE_VOLUME, [("pair", ",".join(pairs))], nonce=nonce))
+        return parse.fee_rates(await self._post(TRADE_VOLUME, [("pair", ",".join(pairs))], nonce=nonce))
 
-    def api_key_info(self, *, nonce: int) -> ApiKeyInfo:
-        return parse.api_key_info(self._post(API_KEY_INFO, nonce=nonce))
+    async def api_key_info(self, *, nonce: int) -> ApiKeyInfo:
+        return parse.api_key_info(await self._post(API_KEY_INFO, nonce=nonce))
 
-    def _post(self, endpoint: Endpoint, params: Sequence[tuple[str, str]] = (), *, nonce: int) -> Mapping[str, Any]:
+    async def _post(
+        self, endpoint: Endpoint, params: Sequence[tuple[str, str]] = (), *, nonce: int
+    ) -> Mapping[str, Any]:
         _require(0 < nonce <= NONCE_MAX, "a nonce of 64 bits")
         body = urlencode([("nonce", str(nonce)), *params]).encode("ascii")
         headers = self._signed(endpoint.path, nonce=str(nonce), body=body)
-        answer = self._transport.post(endpoint.path, body, headers, timeout_s=PRIVATE_TIMEOUT_S)
+        answer = await self._transport.post(
+            endpoint.path, body, headers, timeout_s=PRIVATE_TIMEOUT_S, before_write=self._before_write
+        )
         return wire.result(answer, order=endpoint.order)
 
     def _signed(self, path: str, *, nonce: str, body: bytes) -> MaskedHeaders:

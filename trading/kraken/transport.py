@@ -1,8 +1,7 @@
-"""HTTP to Kraken: bytes out, bytes back, once.
+"""HTTP to Kraken: bytes out, bytes back, once. What the two ways have in common, and public reads.
 
-Nothing is retried here: a retried order is a second order. One `RequestsTransport` serves all accounts and threads of
-a process over one pool of warm connections. A request ends, well or badly, within its bound, however slowly the other
-side sends.
+Nothing is retried here: a retried order is a second order. A request ends, well or badly, within its bound, however slowly
+the other side sends. Private requests go through `connections`; public ones, few and one at a time, through requests.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
@@ -52,7 +51,7 @@ class MaskedHeaders(dict[str, str]):
 
 
 class Transport(Protocol):
-    """Sends one request and returns one answer.
+    """Sends one public request and returns one answer.
 
     Raises Unavailable when certainly nothing was written, OutcomeUnknown for every other failure; an HTTP status is no
     failure here.
@@ -60,17 +59,38 @@ class Transport(Protocol):
 
     def get(self, path: str, params: Mapping[str, str], *, timeout_s: float) -> Answer: ...
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> Answer: ...
+
+class PrivateTransport(Protocol):
+    """Sends one private request, written at most once, and returns one answer. Raises as `Transport` does.
+
+    `before_write` is called when a connection is at hand and its next act would be to write; what it raises is raised, and
+    then certainly nothing was written.
+    """
+
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        before_write: Callable[[], None] | None = None,
+    ) -> Answer: ...
+
+
+def exchange_url(base_url: str) -> str:
+    """`base_url` without a slash at its end. Raises ValueError when it is none."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ValueError("the exchange's address must be like https://api.kraken.com")
+    return base_url.rstrip("/")
 
 
 class RequestsTransport:
     """`base_url` without a path (`https://api.kraken.com`); `pool_size` is how many connections are kept warm."""
 
     def __init__(self, base_url: str, pool_size: int = 16) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError("the exchange's address must be like https://api.kraken.com")
-        self._base_url = base_url.rstrip("/")
+        self._base_url = exchange_url(base_url)
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -88,10 +108,6 @@ class RequestsTransport:
     def get(self, path: str, params: Mapping[str, str], *, timeout_s: float) -> Answer:
         query = f"?{urlencode(params)}" if params else ""
         return self._send(requests.Request("GET", self._base_url + path + query), timeout_s=timeout_s)
-
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> Answer:
-        request = requests.Request("POST", self._base_url + path, data=body, headers=dict(headers))
-        return self._send(request, timeout_s=timeout_s)
 
     def close(self) -> None:
         self._session.close()

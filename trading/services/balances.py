@@ -90,8 +90,8 @@ def refresh(accounts: Collection[Account], *, clock: Clock, purpose: Purpose) ->
     return read
 
 
-def _balance_ex(kraken: PrivateClient, nonce: int) -> Balances:
-    return kraken.balance_ex(nonce=nonce)
+async def _balance_ex(kraken: PrivateClient, nonce: int) -> Balances:
+    return await kraken.balance_ex(nonce=nonce)
 
 
 def _note_failure(account: Account, error: KrakenError, *, now: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -102,7 +102,7 @@ def _ask(by_account: dict[int, list[Order]], *, clock: Clock) -> list[Report]:
     """Two rounds over all accounts side by side: their orders, then the executions we lack."""
     keys = lanes.active_keys({o.account.pk: o.account for rows in by_account.values() for o in rows}.values())
     account_of = {key.pk: account_id for account_id, key in keys.items()}
-    queries: dict[uuid.UUID, Callable[[PrivateClient, int], dict[str, VenueOrder]]] = {
+    queries: dict[uuid.UUID, private.Request[dict[str, VenueOrder]]] = {
         key: partial(_query_orders, [o.venue_order_id for o in by_account[account_id]])
         for key, account_id in account_of.items()
     }
@@ -140,12 +140,12 @@ def _ask(by_account: dict[int, list[Order]], *, clock: Clock) -> list[Report]:
     return reports
 
 
-def _query_orders(txids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueOrder]:
-    return kraken.query_orders(txids, nonce=nonce)
+async def _query_orders(txids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueOrder]:
+    return await kraken.query_orders(txids, nonce=nonce)
 
 
-def _query_trades(trade_ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
-    return kraken.query_trades(trade_ids, nonce=nonce)
+async def _query_trades(trade_ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
+    return await kraken.query_trades(trade_ids, nonce=nonce)
 
 
 def book_report(report: Report, *, now: datetime) -> bool:

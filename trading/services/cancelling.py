@@ -40,5 +40,5 @@ def cancel_stopped_entries(*, clock: Clock) -> int:
     return len(first)
 
 
-def _cancel(txid: str, kraken: PrivateClient, nonce: int) -> CancelledOrder:
-    return kraken.cancel_order(nonce=nonce, txid=txid)
+async def _cancel(txid: str, kraken: PrivateClient, nonce: int) -> CancelledOrder:
+    return await kraken.cancel_order(nonce=nonce, txid=txid)

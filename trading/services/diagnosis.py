@@ -175,7 +175,7 @@ def _ask(looks: Sequence[_Look], *, clock: Clock, patience: _Patience) -> None:
 
 def _each(
     keys: Collection[uuid.UUID],
-    request: Callable[[PrivateClient, int], T],
+    request: private.Request[T],
     *,
     cost: int,
     clock: Clock,
@@ -190,12 +190,12 @@ def _each(
             return answers
 
 
-def _key_info(kraken: PrivateClient, nonce: int) -> ApiKeyInfo:
-    return kraken.api_key_info(nonce=nonce)
+async def _key_info(kraken: PrivateClient, nonce: int) -> ApiKeyInfo:
+    return await kraken.api_key_info(nonce=nonce)
 
 
-def _trades(kraken: PrivateClient, nonce: int) -> TradesPage:
-    return kraken.trades_history(nonce=nonce)
+async def _trades(kraken: PrivateClient, nonce: int) -> TradesPage:
+    return await kraken.trades_history(nonce=nonce)
 
 
 def _judge_key(look: _Look, answer: ApiKeyInfo | KrakenError | None, *, clock: Clock) -> None:

@@ -77,5 +77,5 @@ def _priced_pairs() -> QuerySet[Instrument]:
     return pairs.order_by("symbol")[:PAIRS_MAX]
 
 
-def _fees(altnames: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, FeeRate]:
-    return kraken.trade_volume(altnames, nonce=nonce)
+async def _fees(altnames: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, FeeRate]:
+    return await kraken.trade_volume(altnames, nonce=nonce)

@@ -28,7 +28,7 @@ from trading.kraken.errors import (
     Unavailable,
 )
 from trading.kraken.signing import Credentials
-from trading.kraken.transport import Transport
+from trading.kraken.transport import PrivateTransport
 from trading.kraken.values import ApiKeyInfo
 from trading.models import Account, Event, EventKind, Lane, Order, Position, Role
 from trading.services import private
@@ -59,7 +59,7 @@ def submit(user: User, *, api_key: str, api_secret: str, clock: Clock, role: str
     return credential
 
 
-def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Transport | None = None) -> None:
+def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: PrivateTransport | None = None) -> None:
     """Ask Kraken what a pending key may do, then promote it or delete it, and leave a sentence for its owner.
 
     Does nothing when the key is gone, expired, or being checked elsewhere. When Kraken does not answer the key stays
@@ -99,7 +99,7 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Tr
         logger.info("key %s was withdrawn while it was checked", credential.pk)
 
 
-def check_all_pending(*, clock: Clock, transport: Transport | None = None) -> int:
+def check_all_pending(*, clock: Clock, transport: PrivateTransport | None = None) -> int:
     """Forget what expired and try again what still waits. Returns how many were tried."""
     credentials.purge_expired(now=clock.now())
     waiting = credentials.pending_ids(now=clock.now())
@@ -175,10 +175,10 @@ def disconnect(user: User, *, clock: Clock) -> str:
     return ""
 
 
-def _ask(credential: Credential, transport: Transport, *, nonce: int) -> ApiKeyInfo:
+def _ask(credential: Credential, transport: PrivateTransport, *, nonce: int) -> ApiKeyInfo:
     opened = credentials.open_credential(credential.pk)
     key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
-    return PrivateClient(transport, key).api_key_info(nonce=nonce)
+    return private.ask(lambda: PrivateClient(transport, key).api_key_info(nonce=nonce))
 
 
 def facts_of(info: ApiKeyInfo) -> KeyFacts:

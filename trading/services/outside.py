@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -84,9 +84,7 @@ class _Reading:
     orders: dict[str, VenueOrder] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
 
-    def ask(
-        self, request: Callable[[PrivateClient, int], T], *, purpose: Purpose, cost: int, room: int = 0
-    ) -> T | None:
+    def ask(self, request: private.Request[T], *, purpose: Purpose, cost: int, room: int = 0) -> T | None:
         answers = private.call_each({self.key: request}, purpose=purpose, cost=cost, clock=self.clock, room=room)
         answer = answers.get(self.key)
         if answer is None or isinstance(answer, KrakenError):
@@ -193,12 +191,12 @@ def _read_orders(reading: _Reading) -> None:
     reading.complete = False
 
 
-def _open_orders(kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.open_orders(nonce=nonce)
+async def _open_orders(kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return await kraken.open_orders(nonce=nonce)
 
 
-def _closed_orders(since: datetime, offset: int, kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.closed_orders(nonce=nonce, start=since, ofs=offset)
+async def _closed_orders(since: datetime, offset: int, kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return await kraken.closed_orders(nonce=nonce, start=since, ofs=offset)
 
 
 def _sort(reading: _Reading) -> list[_Found]:
@@ -291,8 +289,8 @@ def _that_matter(account: Account, found: Sequence[_Found]) -> list[_Found]:
     return [item for item in found if item.instrument.pk in managed]
 
 
-def _query_trades(trade_ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
-    return kraken.query_trades(trade_ids, nonce=nonce)
+async def _query_trades(trade_ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
+    return await kraken.query_trades(trade_ids, nonce=nonce)
 
 
 def _book(reading: _Reading, found: Sequence[_Found], trades: dict[str, VenueTrade]) -> None:

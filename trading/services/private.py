@@ -1,6 +1,6 @@
 """Private Kraken calls: many keys side by side, one request each at a time. Runs where keys can be opened.
 
-Threads do HTTP only; leases, nonces and results are the calling thread's business.
+The senders do HTTP only; leases, nonces and results are the calling thread's business.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 from django.conf import settings
@@ -19,17 +18,21 @@ from django.db import transaction
 
 from accounts.models import Credential
 from accounts.services import credentials
+from trading.kraken.connections import CONNECTIONS_MAX, LoopTransport
 from trading.kraken.endpoints import API_KEY_INFO, BALANCE_EX, PrivateClient
 from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown, Unavailable
+from trading.kraken.senders import Batch, Ended, Senders, of_this_process
 from trading.kraken.signing import Credentials
-from trading.kraken.transport import RequestsTransport, Transport
+from trading.kraken.transport import PrivateTransport
 from trading.kraken.values import ApiKeyInfo
 from trading.services import lanes
 from trading.services.clock import Clock
 from trading.services.lanes import Grant, Purpose
 
 T = TypeVar("T")
-SENDERS = 64
+Request = Callable[[PrivateClient, int], Awaitable[T]]
+#: How many requests of this process are on the wire at once.
+SENDERS = CONNECTIONS_MAX
 OPEN_CLIENTS_MAX = 20_000
 
 logger = logging.getLogger(__name__)
@@ -41,18 +44,17 @@ class LaneBusy(Exception):
     """The key's lane is in use, blocked or out of budget; come again."""
 
 
-def transport() -> Transport:
+def transport() -> PrivateTransport:
     return _transport(settings.KRAKEN_API_URL)
 
 
 @cache
-def _transport(url: str) -> Transport:
-    return RequestsTransport(url, pool_size=SENDERS)
+def _transport(url: str) -> PrivateTransport:
+    return LoopTransport(url, SENDERS)
 
 
-@cache
-def senders() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="kraken")
+def senders() -> Senders:
+    return of_this_process()
 
 
 def client(credential_id: uuid.UUID) -> PrivateClient:
@@ -79,7 +81,7 @@ def client(credential_id: uuid.UUID) -> PrivateClient:
 
 
 def call_each(
-    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]],
+    requests: Mapping[uuid.UUID, Request[T]],
     *,
     purpose: Purpose,
     cost: int,
@@ -101,31 +103,35 @@ def call_each(
 
 
 def _call_part(
-    requests: Mapping[uuid.UUID, Callable[[PrivateClient, int], T]], grants: Mapping[uuid.UUID, Grant], *, clock: Clock
+    requests: Mapping[uuid.UUID, Request[T]], grants: Mapping[uuid.UUID, Grant], *, clock: Clock
 ) -> dict[uuid.UUID, T | KrakenError]:
     """Not more keys than there are senders, so that no lease waits behind another's request."""
     outcomes: dict[uuid.UUID, T | KrakenError] = {}
-    futures: dict[uuid.UUID, Future[T]] = {}
+    works = {}
+    batch: Batch[uuid.UUID, T] = senders().batch()
     try:
         for key, grant in grants.items():
             try:
-                futures[key] = senders().submit(_in_time, requests[key], client(key), grant, clock)
+                works[key] = partial(_in_time, requests[key], client(key), grant, clock)
             except CredentialsRefused as error:
                 outcomes[key] = error
-        for key, future in futures.items():
-            answer = _outcome(future)
-            outcomes[key] = answer
+        batch.begin(works)
+        for key, ended in batch.wait_for_all():
+            outcomes[key] = _outcome(ended)
     finally:
-        wait(futures.values())
+        batch.wait_for_all()
         lanes.release(list(grants.values()), outcomes, clock=clock)
     return outcomes
 
 
-def _in_time(request: Callable[[PrivateClient, int], T], kraken: PrivateClient, grant: Grant, clock: Clock) -> T:
-    """The request, unless it waited so long for a sender that it might outlive its lease."""
-    if clock.now() > grant.write_until:
-        raise Unavailable("Its turn came too late.")
-    return request(kraken, grant.nonce)
+async def _in_time(request: Request[T], kraken: PrivateClient, grant: Grant, clock: Clock) -> T:
+    """The request, unless it waited so long for a connection that it might outlive its lease."""
+
+    def look() -> None:
+        if clock.now() > grant.write_until:
+            raise Unavailable("Its turn came too late.")
+
+    return await request(kraken.looking(look), grant.nonce)
 
 
 class Session:
@@ -137,7 +143,7 @@ class Session:
 
     outcome: object
 
-    def call(self, request: Callable[[PrivateClient, int], T], *, cost: int) -> T:
+    def call(self, request: Request[T], *, cost: int) -> T:
         """Raises KrakenError, or LaneBusy when the lease was lost."""
         if self._used:
             renewed = lanes.renew(self.grant, cost=cost, clock=self.clock)
@@ -146,7 +152,8 @@ class Session:
             self.grant = renewed
         self._used = True
         try:
-            result = request(client(self.grant.credential_id), self.grant.nonce)
+            kraken, grant = client(self.grant.credential_id), self.grant
+            result = ask(lambda: request(kraken, grant.nonce))
         except KrakenError as error:
             self.outcome = error
             raise
@@ -188,9 +195,14 @@ def fence(credential_ids: Collection[uuid.UUID], *, clock: Clock) -> None:
     )
 
 
-def _outcome(future: Future[T]) -> T | KrakenError:
+def ask(request: Callable[[], Awaitable[T]]) -> T:
+    """One request, waited for. Raises KrakenError."""
+    return senders().run(request)
+
+
+def _outcome(ended: Ended[T]) -> T | KrakenError:
     try:
-        return future.result()
+        return ended.result()
     except KrakenError as error:
         return error
     except Exception:

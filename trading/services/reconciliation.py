@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -164,7 +164,7 @@ def _alert_if_old(order: Order, *, now: datetime) -> None:
 
 def _ask(
     wanted: Mapping[uuid.UUID, Order],
-    read: Callable[[Order, PrivateClient, int], T],
+    read: Callable[[Order, PrivateClient, int], Awaitable[T]],
     *,
     cost: int,
     clock: Clock,
@@ -181,30 +181,34 @@ def _ask(
     return told
 
 
-def _read_open(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.open_orders(nonce=nonce, cl_ord_id=str(order.client_order_id))
+async def _read_open(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return await kraken.open_orders(nonce=nonce, cl_ord_id=str(order.client_order_id))
 
 
-def _read_closed(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> OrdersPage:
+async def _read_closed(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> OrdersPage:
     since = searched_since(order, offset=offset)
-    return kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=since)
+    return await kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=since)
 
 
-def _read_trades(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> TradesPage:
+async def _read_trades(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> TradesPage:
     """The next page. What was traded later than the deciding look would only move the pages: Kraken's deadline had passed."""
     since, first = searched_since(order, offset=offset), order.history_pages * PAGE_SIZE
     assert order.absent_at is not None, "trades are read after the look that decides"
-    return kraken.trades_history(nonce=nonce, start=since, end=order.absent_at + offset + SEARCH_AFTER, ofs=first)
+    until = order.absent_at + offset + SEARCH_AFTER
+    return await kraken.trades_history(nonce=nonce, start=since, end=until, ofs=first)
 
 
-def _read_named(
+async def _read_named(
     order: Order, kraken: PrivateClient, nonce: int, *, to_name: Mapping[int, Sequence[str]]
 ) -> dict[str, VenueOrder]:
-    return kraken.query_orders(to_name[order.pk], nonce=nonce)
+    return await kraken.query_orders(to_name[order.pk], nonce=nonce)
 
 
 def _search(
-    wanted: Mapping[uuid.UUID, Order], read_trades: Callable[[Order, PrivateClient, int], TradesPage], *, clock: Clock
+    wanted: Mapping[uuid.UUID, Order],
+    read_trades: Callable[[Order, PrivateClient, int], Awaitable[TradesPage]],
+    *,
+    clock: Clock,
 ) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
     """The next page of the accounts' trades, of which mostly the first tells all: (found, proved absent).
 

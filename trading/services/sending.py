@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -19,6 +19,7 @@ from trading.domain.money import Price, Quantity
 from trading.domain.order_state import OrderEvent, OrderState
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, TimeInForce
 from trading.kraken.errors import CredentialsRefused, KrakenError, NotPlaced, OutcomeUnknown, Unavailable
+from trading.kraken.senders import Batch, Ended
 from trading.models import Account, Control, Order, OrderKind, OrderOrigin
 from trading.services import alerts, booking, halts, lanes, market, orders, private
 from trading.services.clock import Clock
@@ -148,30 +149,30 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
     offset = market.kraken_now(clock) - clock.now()
     entries = [item.order.account_id for item in outgoing if item.order.kind == OrderKind.ENTRY]
     stops = _Stops()
-    under_way: dict[Future[str], Outgoing] = {}
+    batch: Batch[Outgoing, str] = private.senders().batch()
     outcomes: dict[uuid.UUID, object] = {}
     try:
         stops.look(entries)
         unopened: list[tuple[Outgoing, object]] = []
+        works = {}
         for item in outgoing:
             try:
                 kraken = private.client(item.grant.credential_id)
             except CredentialsRefused as error:
                 unopened.append((item, error))
                 continue
-            under_way[private.senders().submit(_write, item, kraken, stops=stops, clock=clock, offset=offset)] = item
+            works[item] = partial(_write, item, kraken, stops=stops, clock=clock, offset=offset)
+        batch.begin(works)
         _keep(unopened, now=clock.now())
-        pending = set(under_way)
-        while pending:
-            done, pending = wait(pending, timeout=STOP_LOOK_S, return_when=FIRST_COMPLETED)
-            answers = [(under_way[future], _answer(future)) for future in done]
+        while batch.pending:
+            answers = [(item, _answer(ended)) for item, ended in batch.wait(STOP_LOOK_S)]
             outcomes |= {item.grant.credential_id: answer for item, answer in answers}
             _keep(answers, now=clock.now())
-            if pending:
+            if batch.pending:
                 stops.look(entries)
     finally:
         # A lane is given back only when its request is over, whatever went wrong here.
-        wait(under_way)
+        batch.wait_for_all()
         lanes.release([item.grant for item in outgoing], outcomes, clock=clock)
     doorbell.changed(
         Account.objects.filter(orders__in=[i.order.pk for i in outgoing]).values_list("user_id", flat=True)
@@ -197,8 +198,8 @@ class _Stops:
         return order.kind == OrderKind.ENTRY and (self._everybody or order.account_id in self._accounts)
 
 
-def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock, offset: timedelta) -> str:
-    """Runs in a sender thread: one request, no database. Returns the txid; raises KrakenError or _Unwritten."""
+def _look_again(item: Outgoing, stops: _Stops, clock: Clock) -> None:
+    """Right before its bytes leave, whatever it waited for until then. Raises _Unwritten."""
     order = item.order
     if stops.covers(order):
         raise _Unwritten("Entries were stopped before it was written")
@@ -206,6 +207,11 @@ def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock
         raise _Unwritten("Its turn came too late")
     if order.expires_at is not None and clock.now() > order.expires_at:
         raise _Unwritten("Its time to live ended before it was written")
+
+
+async def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock, offset: timedelta) -> str:
+    """Runs among the senders: one request, no database. Returns the txid; raises KrakenError or _Unwritten."""
+    order = item.order
     request = AddOrder(
         altname=order.instrument.altname,
         side=Side(order.side),
@@ -216,20 +222,21 @@ def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock
         cl_ord_id=str(order.client_order_id),
         deadline=None if order.deadline is None else order.deadline + offset,
     )
-    txid = kraken.add_order(request, nonce=item.grant.nonce).txid
-    if not txid:
+    look = partial(_look_again, item, stops, clock)
+    placed = await kraken.looking(look).add_order(request, nonce=item.grant.nonce)
+    if not placed.txid:
         raise OutcomeUnknown("Kraken took the order without naming it")
-    return txid
+    return placed.txid
 
 
 class _Unwritten(Exception):
     """Certainly no byte of this order left."""
 
 
-def _answer(future: Future[str]) -> object:
+def _answer(ended: Ended[str]) -> object:
     """The txid, a KrakenError, or _NeverWritten."""
     try:
-        return future.result()
+        return ended.result()
     except (_Unwritten, Unavailable) as error:
         return _NeverWritten(str(error))
     except KrakenError as error:

@@ -141,11 +141,11 @@ def _anywhere(order: Order, session: Session, _txid: str) -> VenueOrder | None:
     """By its client order id among open and closed orders, then among the orders behind the account's trades."""
     since, name = _since(order, session.clock), str(order.client_order_id)
 
-    def read_open(kraken: PrivateClient, nonce: int) -> Iterable[VenueOrder]:
-        return kraken.open_orders(nonce=nonce, cl_ord_id=name).orders
+    async def read_open(kraken: PrivateClient, nonce: int) -> Iterable[VenueOrder]:
+        return (await kraken.open_orders(nonce=nonce, cl_ord_id=name)).orders
 
-    def read_closed(kraken: PrivateClient, nonce: int) -> Iterable[VenueOrder]:
-        return kraken.closed_orders(nonce=nonce, cl_ord_id=name, start=since).orders
+    async def read_closed(kraken: PrivateClient, nonce: int) -> Iterable[VenueOrder]:
+        return (await kraken.closed_orders(nonce=nonce, cl_ord_id=name, start=since)).orders
 
     for read, cost in ((read_open, OPEN_ORDERS.cost), (read_closed, CLOSED_ORDERS.cost)):
         found = matching(session.call(read, cost=cost), order)

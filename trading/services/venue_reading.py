@@ -29,7 +29,7 @@ PAUSE_S = 3.0
 #: Of BalanceEx, OpenOrders, ClosedOrders and QueryTrades alike.
 COST = 1
 
-Request = Callable[[PrivateClient, int], Any]
+Request = private.Request[Any]
 Conversation = Generator[Request, Any, None]
 
 
@@ -156,17 +156,17 @@ def _converse(seen: Seen, first_order_at: datetime | None, *, clock: Clock) -> C
         seen.since = min(order.closed_at or order.opened_at for order in page.orders)
 
 
-def _balances(kraken: PrivateClient, nonce: int) -> Balances:
-    return kraken.balance_ex(nonce=nonce)
+async def _balances(kraken: PrivateClient, nonce: int) -> Balances:
+    return await kraken.balance_ex(nonce=nonce)
 
 
-def _open(kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.open_orders(nonce=nonce)
+async def _open(kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return await kraken.open_orders(nonce=nonce)
 
 
-def _closed(start: datetime, offset: int, kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return kraken.closed_orders(nonce=nonce, start=start, ofs=offset)
+async def _closed(start: datetime, offset: int, kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return await kraken.closed_orders(nonce=nonce, start=start, ofs=offset)
 
 
-def _trades(ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
-    return kraken.query_trades(ids, nonce=nonce)
+async def _trades(ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
+    return await kraken.query_trades(ids, nonce=nonce)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,17 @@ class PlayedBack:
         self.path, self.params, self.timeout_s = path, params, timeout_s
         return self._answer
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float) -> Answer:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        before_write: Callable[[], None] | None = None,
+    ) -> Answer:
+        if before_write is not None:
+            before_write()
         self.path, self.body, self.headers, self.timeout_s = path, body, headers, timeout_s
         return self._answer
 

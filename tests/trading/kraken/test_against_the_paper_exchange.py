@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.paper import PaperExchange
+from tests.support.waiting import WaitingClient
 from trading.domain.instrument import Instrument, Side
 from trading.domain.money import Money, Price, Quantity, Ratio
+from trading.kraken.connections import LoopTransport
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, PublicClient, TimeInForce
 from trading.kraken.errors import CommandRejected, CredentialsRefused, OutcomeUnknown
+from trading.kraken.senders import of_this_process
 from trading.kraken.signing import Credentials
 from trading.kraken.symbols import SymbolMap, build_instruments
 from trading.kraken.transport import RequestsTransport
@@ -25,7 +28,7 @@ from trading.kraken.values import VenueStatus
 
 @dataclass
 class Account:
-    client: PrivateClient
+    client: WaitingClient
     credentials: Credentials
     _nonces: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -42,15 +45,17 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperExchange]:
 
 
 @pytest.fixture(scope="module")
-def transport(paper: PaperExchange) -> Iterator[RequestsTransport]:
-    transport = RequestsTransport(paper.url)
+def transport(paper: PaperExchange) -> Iterator[LoopTransport]:
+    transport = LoopTransport(paper.url)
     yield transport
-    transport.close()
+    of_this_process().run(transport.close)
 
 
 @pytest.fixture(scope="module")
-def public(transport: RequestsTransport) -> PublicClient:
-    return PublicClient(transport)
+def public(paper: PaperExchange) -> Iterator[PublicClient]:
+    transport = RequestsTransport(paper.url)
+    yield PublicClient(transport)
+    transport.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +71,10 @@ def beam(symbols: SymbolMap) -> Instrument:
 
 
 @pytest.fixture
-def account(paper: PaperExchange, transport: RequestsTransport) -> Account:
+def account(paper: PaperExchange, transport: LoopTransport) -> Account:
     created = paper.create_account("client test", balances={"ZUSD": "1000", "BEAM": "5000"})
     credentials = Credentials.from_text(created.api_key, created.api_secret)
-    return Account(client=PrivateClient(transport, credentials), credentials=credentials)
+    return Account(client=WaitingClient(PrivateClient(transport, credentials)), credentials=credentials)
 
 
 def _order(beam: Instrument, side: Side, quantity: str) -> AddOrder:
@@ -199,7 +204,7 @@ def test_a_used_nonce_proves_nothing(account: Account) -> None:
     assert unknown.value.says("EAPI:Invalid nonce")
 
 
-def test_the_key_tells_what_it_may_do(account: Account, paper: PaperExchange, transport: RequestsTransport) -> None:
+def test_the_key_tells_what_it_may_do(account: Account, paper: PaperExchange, transport: LoopTransport) -> None:
     info = account.client.api_key_info(nonce=account.nonce())
     assert {"query-funds", "modify-trades", "close-trades"} <= info.permissions
     assert "withdraw-funds" not in info.permissions
@@ -207,20 +212,18 @@ def test_the_key_tells_what_it_may_do(account: Account, paper: PaperExchange, tr
     assert info.iban
 
 
-def test_a_missing_permission_is_a_refusal_of_the_credentials(
-    paper: PaperExchange, transport: RequestsTransport
-) -> None:
+def test_a_missing_permission_is_a_refusal_of_the_credentials(paper: PaperExchange, transport: LoopTransport) -> None:
     created = paper.create_account("reader", balances={"ZUSD": "1"}, permissions=["query-open-trades"])
-    client = PrivateClient(transport, Credentials.from_text(created.api_key, created.api_secret))
+    client = WaitingClient(PrivateClient(transport, Credentials.from_text(created.api_key, created.api_secret)))
     with pytest.raises(CredentialsRefused) as refused:
         client.balance_ex(nonce=1)
     assert refused.value.says("EGeneral:Permission denied")
 
 
-def test_another_secret_is_a_wrong_signature(account: Account, transport: RequestsTransport) -> None:
+def test_another_secret_is_a_wrong_signature(account: Account, transport: LoopTransport) -> None:
     forged = Credentials(key=account.credentials.key, secret=b"another secret of many bytes")
     with pytest.raises(CredentialsRefused) as refused:
-        PrivateClient(transport, forged).balance_ex(nonce=account.nonce())
+        WaitingClient(PrivateClient(transport, forged)).balance_ex(nonce=account.nonce())
     assert refused.value.says("EAPI:Invalid signature")
 
 

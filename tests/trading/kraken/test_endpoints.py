@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.waiting import WaitingClient
 from tests.trading.kraken.payloads import PlayedBack, payload
 from trading.domain.instrument import Side
 from trading.domain.money import Price, Quantity
@@ -49,13 +50,13 @@ MARKET = AddOrder(
 )
 
 
-def _private(name: str) -> tuple[PrivateClient, PlayedBack]:
+def _private(name: str) -> tuple[WaitingClient, PlayedBack]:
     transport = PlayedBack(payload(name))
-    return PrivateClient(transport, CREDENTIALS), transport
+    return WaitingClient(PrivateClient(transport, CREDENTIALS)), transport
 
 
-def _answered(body: bytes, *, status: int = 200) -> PrivateClient:
-    return PrivateClient(PlayedBack(body, status=status), CREDENTIALS)
+def _answered(body: bytes, *, status: int = 200) -> WaitingClient:
+    return WaitingClient(PrivateClient(PlayedBack(body, status=status), CREDENTIALS))
 
 
 def test_a_private_call_is_signed_over_the_bytes_it_sends() -> None:
@@ -153,7 +154,7 @@ def test_a_cancellation_that_could_reach_other_orders_is_never_sent(ids: dict[st
     assert transport.body == b""
 
 
-CALLS: dict[str, tuple[str, Callable[[PrivateClient], Any], dict[str, str]]] = {
+CALLS: dict[str, tuple[str, Callable[[WaitingClient], Any], dict[str, str]]] = {
     "open orders": ("open_orders", lambda c: c.open_orders(nonce=NONCE), {"trades": "true"}),
     "open orders by client order id": (
         "open_orders",
@@ -187,7 +188,7 @@ CALLS: dict[str, tuple[str, Callable[[PrivateClient], Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("name", "call", "params"), list(CALLS.values()), ids=list(CALLS))
-def test_a_read_sends_these_fields(name: str, call: Callable[[PrivateClient], Any], params: dict[str, str]) -> None:
+def test_a_read_sends_these_fields(name: str, call: Callable[[WaitingClient], Any], params: dict[str, str]) -> None:
     client, transport = _private(name)
     assert call(client)
     assert transport.form == {"nonce": str(NONCE), **params}

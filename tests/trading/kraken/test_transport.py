@@ -1,3 +1,5 @@
+"""The contract of HTTP to Kraken, for both ways: orders and private reads in the event loop, public reads through requests."""
+
 from __future__ import annotations
 
 import gzip
@@ -19,27 +21,67 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.waiting import WaitingClient
 from tests.trading.kraken.exchange_server import Behaviour, answer, exchange
 from trading.kraken import transport as transport_module
+from trading.kraken.connections import LoopTransport
 from trading.kraken.endpoints import PrivateClient
 from trading.kraken.errors import KrakenError, OutcomeUnknown, Unavailable
+from trading.kraken.senders import of_this_process
 from trading.kraken.signing import Credentials
-from trading.kraken.transport import BODY_BYTES_MAX, USER_AGENT, RequestsTransport
+from trading.kraken.transport import BODY_BYTES_MAX, USER_AGENT, Answer, RequestsTransport
 
 OK = b'{"error":[],"result":{}}'
 PATH = "/0/private/AddOrder"
 SHORT_S = 0.4
 
 
-def _post(transport: RequestsTransport, *, timeout_s: float = 5.0) -> bytes:
-    return transport.post(PATH, b"nonce=1&x=%2B", {"API-Key": "key", "API-Sign": "sig"}, timeout_s=timeout_s).body
+class Private:
+    """An order, over the connections of this process's event loop."""
+
+    def __init__(self, url: str, pool_size: int = 16, *, authority: Path | None = None) -> None:
+        tls = ssl.create_default_context(cafile=authority) if authority else None
+        self._transport = LoopTransport(url, pool_size, tls=tls)
+
+    def ask(self, *, timeout_s: float = 5.0) -> Answer:
+        headers = {"API-Key": "key", "API-Sign": "sig"}
+        return of_this_process().run(
+            lambda: self._transport.post(PATH, b"nonce=1&x=%2B", headers, timeout_s=timeout_s),
+        )
+
+    def close(self) -> None:
+        of_this_process().run(self._transport.close)
 
 
-def _error(url: str, *, timeout_s: float = 5.0) -> KrakenError:
-    transport = RequestsTransport(url)
+class Public:
+    """A read of the market, in the thread that asks."""
+
+    def __init__(self, url: str, pool_size: int = 16, *, authority: Path | None = None) -> None:
+        self._transport = RequestsTransport(url, pool_size)
+        if authority is not None:
+            self._transport._session.verify = str(authority)
+
+    def ask(self, *, timeout_s: float = 5.0) -> Answer:
+        return self._transport.get("/0/public/Ticker", {"pair": "XBTUSD,BEAMUSD"}, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+Way = type[Private] | type[Public]
+
+
+@pytest.fixture(params=[Private, Public], ids=["private", "public"])
+def way(request: pytest.FixtureRequest) -> Way:
+    chosen: Way = request.param
+    return chosen
+
+
+def _error(way: Way, url: str, *, timeout_s: float = 5.0) -> KrakenError:
+    transport = way(url)
     try:
         with pytest.raises(KrakenError) as caught:
-            _post(transport, timeout_s=timeout_s)
+            transport.ask(timeout_s=timeout_s)
         return caught.value
     finally:
         transport.close()
@@ -55,8 +97,8 @@ def _says(data: bytes, *, keep: bool = True) -> Behaviour:
 
 def test_the_bytes_of_the_body_and_the_headers_arrive_as_given() -> None:
     with exchange(_says(answer(OK))) as server:
-        transport = RequestsTransport(server.url)
-        assert _post(transport) == OK
+        transport = Private(server.url)
+        assert transport.ask().body == OK
         transport.close()
     (request,) = server.requests
     assert request.startswith(b"POST /0/private/AddOrder HTTP/1.1\r\n")
@@ -67,61 +109,61 @@ def test_the_bytes_of_the_body_and_the_headers_arrive_as_given() -> None:
 
 def test_a_read_puts_its_parameters_into_the_query() -> None:
     with exchange(_says(answer(OK))) as server:
-        transport = RequestsTransport(server.url)
-        assert transport.get("/0/public/Ticker", {"pair": "XBTUSD,BEAMUSD"}, timeout_s=5).body == OK
+        transport = Public(server.url)
+        assert transport.ask().body == OK
         transport.close()
     assert server.requests[0].startswith(b"GET /0/public/Ticker?pair=XBTUSD%2CBEAMUSD HTTP/1.1\r\n")
 
 
-def test_a_compressed_answer_is_unpacked() -> None:
+def test_a_compressed_answer_is_unpacked(way: Way) -> None:
     with exchange(_says(answer(gzip.compress(OK), headers="Content-Encoding: gzip\r\n"))) as server:
-        transport = RequestsTransport(server.url)
-        assert _post(transport) == OK
+        transport = way(server.url)
+        assert transport.ask().body == OK
         transport.close()
 
 
-def test_requests_after_another_share_one_warm_connection() -> None:
+def test_requests_after_another_share_one_warm_connection(way: Way) -> None:
     with exchange(_says(answer(OK))) as server:
-        transport = RequestsTransport(server.url)
+        transport = way(server.url)
         for _ in range(5):
-            _post(transport)
+            transport.ask()
         transport.close()
     assert len(server.requests) == 5
     assert server.connections == 1
 
 
-def test_threads_share_the_pool() -> None:
+def test_threads_share_the_pool(way: Way) -> None:
     with exchange(_says(answer(OK))) as server:
-        transport = RequestsTransport(server.url, pool_size=4)
+        transport = way(server.url, pool_size=4)
         with ThreadPoolExecutor(4) as pool:
-            bodies = list(pool.map(lambda _: _post(transport), range(40)))
+            bodies = list(pool.map(lambda _: transport.ask().body, range(40)))
         transport.close()
     assert bodies == [OK] * 40
     assert len(server.requests) == 40
     assert server.connections <= 4
 
 
-def test_cookies_of_one_account_are_not_sent_for_the_next() -> None:
+def test_cookies_of_one_account_are_not_sent_for_the_next(way: Way) -> None:
     with exchange(_says(answer(OK, headers="Set-Cookie: session=1; Path=/\r\n"))) as server:
-        transport = RequestsTransport(server.url)
-        _post(transport)
-        _post(transport)
+        transport = way(server.url)
+        transport.ask()
+        transport.ask()
         transport.close()
     assert all(b"\r\nCookie:" not in request for request in server.requests)
 
 
 @pytest.mark.parametrize("status", ["302 Found", "429 Too Many", "502 Bad Gateway", "520 Unknown"])
-def test_a_status_is_handed_back_and_nothing_is_followed_or_repeated(status: str) -> None:
+def test_a_status_is_handed_back_and_nothing_is_followed_or_repeated(way: Way, status: str) -> None:
     with exchange(
         _says(answer(b"<html>", status=status, headers="Location: /elsewhere\r\nRetry-After: 0\r\n"))
     ) as server:
-        transport = RequestsTransport(server.url)
-        assert transport.post(PATH, b"nonce=1", {}, timeout_s=5).status == int(status[:3])
+        transport = way(server.url)
+        assert transport.ask().status == int(status[:3])
         transport.close()
     assert len(server.requests) == 1
 
 
-def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_in_the_environment_is_ignored(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
@@ -129,29 +171,31 @@ def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         with exchange(_says(answer(OK))) as server:
-            transport = RequestsTransport(server.url)
-            assert _post(transport) == OK
+            transport = way(server.url)
+            assert transport.ask().body == OK
             transport.close()
 
 
-def test_a_refused_connection_means_that_certainly_nothing_was_written() -> None:
+def test_a_refused_connection_means_that_certainly_nothing_was_written(way: Way) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    assert isinstance(_error(url), Unavailable)
+    assert isinstance(_error(way, url), Unavailable)
 
 
-def test_a_name_that_does_not_resolve_means_that_certainly_nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_does_not_resolve_means_that_certainly_nothing_was_written(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unresolved(*args: object, **kwargs: object) -> list[object]:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unresolved)
-    assert isinstance(_error("http://exchange.invalid"), Unavailable)
+    assert isinstance(_error(way, "http://exchange.invalid"), Unavailable)
 
 
-def test_a_tls_handshake_that_fails_means_that_certainly_nothing_was_written() -> None:
+def test_a_tls_handshake_that_fails_means_that_certainly_nothing_was_written(way: Way) -> None:
     with exchange(_says(answer(OK))) as server:
         url = server.url.replace("http://", "https://")
-        error = _error(url, timeout_s=SHORT_S)
+        error = _error(way, url, timeout_s=SHORT_S)
     assert isinstance(error, Unavailable)
     assert server.requests == []
 
@@ -190,30 +234,28 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def test_a_server_whose_certificate_is_not_trusted_is_told_nothing(tls: ssl.SSLContext) -> None:
+def test_a_server_whose_certificate_is_not_trusted_is_told_nothing(way: Way, tls: ssl.SSLContext) -> None:
     with exchange(_says(answer(OK)), tls=tls) as server:
-        assert isinstance(_error(server.url), Unavailable)
+        assert isinstance(_error(way, server.url), Unavailable)
     assert server.requests == []
 
 
-def test_requests_over_tls_share_one_warm_connection(tls: ssl.SSLContext, certificate: Path) -> None:
+def test_requests_over_tls_share_one_warm_connection(way: Way, tls: ssl.SSLContext, certificate: Path) -> None:
     with exchange(_says(answer(OK)), tls=tls) as server:
-        transport = RequestsTransport(server.url)
-        transport._session.verify = str(certificate)
-        assert [_post(transport) for _ in range(3)] == [OK] * 3
+        transport = way(server.url, authority=certificate)
+        assert [transport.ask().body for _ in range(3)] == [OK] * 3
         transport.close()
     assert server.connections == 1
 
 
 def test_a_trickling_answer_over_tls_ends_at_the_bound(
-    tls: ssl.SSLContext, certificate: Path, released: threading.Event
+    way: Way, tls: ssl.SSLContext, certificate: Path, released: threading.Event
 ) -> None:
     trickling = _trickling(released, b" ", head=b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
     with exchange(trickling, tls=tls) as server:
-        transport = RequestsTransport(server.url)
-        transport._session.verify = str(certificate)
+        transport = way(server.url, authority=certificate)
         with pytest.raises(OutcomeUnknown, match="in time"):
-            _post(transport, timeout_s=SHORT_S)
+            transport.ask(timeout_s=SHORT_S)
         released.set()
         transport.close()
 
@@ -230,7 +272,7 @@ def test_a_bound_that_passed_before_the_first_byte_leaves_nothing_written(monkey
             return connected
 
         monkeypatch.setattr(transport_module, "_connected", slowly)
-        assert isinstance(_error(server.url), Unavailable)
+        assert isinstance(_error(Public, server.url), Unavailable)
     assert server.requests == []
 
 
@@ -245,20 +287,18 @@ def test_a_bound_that_passed_before_the_first_byte_leaves_nothing_written(monkey
     ],
     ids=["nothing", "half a body", "bad chunk", "no HTTP", "bad gzip"],
 )
-def test_a_connection_that_breaks_after_the_request_leaves_the_outcome_unknown(data: bytes) -> None:
+def test_a_connection_that_breaks_after_the_request_leaves_the_outcome_unknown(way: Way, data: bytes) -> None:
     with exchange(_says(data, keep=False)) as server:
-        error = _error(server.url)
+        error = _error(way, server.url)
     assert type(error) is OutcomeUnknown
     assert len(server.requests) == 1
 
 
 def test_a_head_that_breaks_off_is_no_answer_that_the_client_takes() -> None:
     with exchange(_says(b"HTTP/1.1 200 OK\r\nContent-Le", keep=False)) as server:
-        transport = RequestsTransport(server.url)
-        client = PrivateClient(transport, Credentials(key="key", secret=b"secret"))
+        client = WaitingClient(PrivateClient(LoopTransport(server.url), Credentials(key="key", secret=b"secret")))
         with pytest.raises(OutcomeUnknown):
             client.cancel_order(txid="OUF4EM-FRGI2-MQMWZD", nonce=1)
-        transport.close()
 
 
 def _trickling(released: threading.Event, piece: bytes, *, head: bytes = b"") -> Behaviour:
@@ -291,28 +331,28 @@ def released() -> Iterator[threading.Event]:
     ids=["silence", "trickling head", "trickling body", "trickling chunks"],
 )
 def test_a_request_ends_at_its_bound_however_slowly_the_answer_comes(
-    released: threading.Event, piece: bytes, head: bytes
+    way: Way, released: threading.Event, piece: bytes, head: bytes
 ) -> None:
     with exchange(_trickling(released, piece, head=head)) as server:
-        error = _error(server.url, timeout_s=SHORT_S)
+        error = _error(way, server.url, timeout_s=SHORT_S)
         released.set()
     assert type(error) is OutcomeUnknown
     assert error.sentence == "Kraken did not answer in time."
     assert len(server.requests) == 1
 
 
-def test_no_caller_can_ask_for_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_caller_can_ask_for_more_than_the_bound(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_module, "REQUEST_TIMEOUT_MAX_S", SHORT_S)
     event = threading.Event()
     with exchange(_trickling(event, b"")) as server:
-        assert type(_error(server.url, timeout_s=3600)) is OutcomeUnknown
+        assert type(_error(way, server.url, timeout_s=3600)) is OutcomeUnknown
         event.set()
 
 
-def test_an_answer_without_end_is_cut_off() -> None:
+def test_an_answer_without_end_is_cut_off(way: Way) -> None:
     bomb = gzip.compress(b" " * (BODY_BYTES_MAX + 1))
     with exchange(_says(answer(bomb, headers="Content-Encoding: gzip\r\n"))) as server:
-        error = _error(server.url, timeout_s=8)
+        error = _error(way, server.url, timeout_s=8)
     assert type(error) is OutcomeUnknown
     assert "larger" in error.sentence
 
@@ -333,8 +373,8 @@ def test_every_failure_of_the_library_becomes_one_of_ours_without_its_request(
     failure: Exception, kind: type[KrakenError]
 ) -> None:
     with responses.RequestsMock() as mock:
-        mock.post("https://api.kraken.com" + PATH, body=failure)
-        error = _error("https://api.kraken.com")
+        mock.get("https://api.kraken.com/0/public/Ticker", body=failure)
+        error = _error(Public, "https://api.kraken.com")
         assert len(mock.calls) == 1
     assert type(error) is kind
     assert error.__cause__ is None
@@ -344,6 +384,6 @@ def test_every_failure_of_the_library_becomes_one_of_ours_without_its_request(
 @pytest.mark.parametrize(
     "url", ["", "api.kraken.com", "ftp://api.kraken.com", "https://user:pw@api.kraken.com", "https://"]
 )
-def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+def test_an_address_that_is_none_is_refused_at_once(way: Way, url: str) -> None:
     with pytest.raises(ValueError, match="the exchange's address"):
-        RequestsTransport(url)
+        way(url)

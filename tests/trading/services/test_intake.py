@@ -17,8 +17,10 @@ from accounts.services import credentials
 from tests.accounts import keys
 from tests.accounts.keys import NOW, KeyExchange, MovedClock
 from tests.support.paper import PaperExchange
+from trading.kraken.connections import LoopTransport
 from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown, RateLimited, RateScope, Unavailable
-from trading.kraken.transport import Answer, RequestsTransport
+from trading.kraken.senders import of_this_process
+from trading.kraken.transport import Answer
 from trading.kraken.values import ApiKeyInfo
 from trading.models import Account, AssetBalance, Event, Lane, Order, Role
 from trading.services import intake
@@ -306,14 +308,14 @@ def test_keys_of_the_paper_exchange_are_judged_over_http(paper_exchange: Callabl
     paper = paper_exchange()
     good = paper.create_account("good", balances={"ZUSD": "100"})
     bad = paper.create_account("bad", balances={"ZUSD": "100"}, permissions=[*keys.PERMISSIONS, "withdraw-funds"])
-    transport = RequestsTransport(paper.url)
+    transport = LoopTransport(paper.url)
     sentences = []
     for number, account in enumerate((good, bad)):
         owner = keys.user(f"{number}@example.com")
         credential = intake.submit(owner, api_key=account.api_key, api_secret=account.api_secret, clock=SYSTEM)
         intake.check_pending(credential.pk, clock=SYSTEM, transport=transport)
         sentences.append(keys.verdict(credential).message)
-    transport.close()
+    of_this_process().run(transport.close)
     assert sentences[0] == intake.CONNECTED
     assert "Funds: Withdraw" in sentences[1]
     assert Account.objects.get().iban == "".join(good.iban.split())
