@@ -13,6 +13,7 @@ import gc
 import json
 import resource
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -151,12 +152,15 @@ def _control(books: Books, target: str) -> Any:
     }
 
 
-async def _serve(port: int, latency_s: float) -> None:
+async def _serve(port: int, latency_s: float, certificate: str) -> None:
     loop, books = asyncio.get_running_loop(), Books()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if tls is not None:
+        tls.load_cert_chain(certificate)
     server = await loop.create_server(
-        lambda: Connection(books, loop, latency_s), "127.0.0.1", port, backlog=CONNECTIONS_WAITING_MAX
+        lambda: Connection(books, loop, latency_s), "127.0.0.1", port, ssl=tls, backlog=CONNECTIONS_WAITING_MAX
     )
     # Nothing here makes cycles worth looking for, and a pause would be taken for the engine's.
     gc.collect()
@@ -177,13 +181,15 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency-ms", type=float, default=50.0)
+    parser.add_argument("--certificate", default="", help="a PEM file with a certificate and its key, for TLS")
     options = parser.parse_args(arguments)
+    serving = _serve(options.port, options.latency_ms / 1000, options.certificate)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(_serve(options.port, options.latency_ms / 1000))
+        asyncio.run(serving)
     else:
-        uvloop.run(_serve(options.port, options.latency_ms / 1000))
+        uvloop.run(serving)
 
 
 class NullExchange:
