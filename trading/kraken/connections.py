@@ -55,7 +55,7 @@ class LoopTransport:
         self._loop = loop
         self._open = 0
         self._idle: list[_Connection] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[_Connection | None]] = deque()
         self._lookup: asyncio.Task[list[str]] | None = None
         self._lookup_fresh_until_s = 0.0
 
@@ -126,14 +126,24 @@ class LoopTransport:
                 return connection
             if self._open < self._connections_max:
                 return await self._connected()
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._next_turn()
-                raise
+            handed = await self._turn()
+            if handed is None:
+                continue
+            if handed.is_usable():
+                return handed
+            handed.drop()
+
+    async def _turn(self) -> _Connection | None:
+        """The connection that becomes free when its turn comes, or None when a new one may be made."""
+        turn: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # It came at the moment when the wait was given up: the next one's.
+                self._pass_on(turn.result())
+            raise
 
     async def _connected(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -174,19 +184,21 @@ class LoopTransport:
             raise
 
     def free(self, connection: _Connection) -> None:
-        self._idle.append(connection)
-        self._next_turn()
+        self._pass_on(connection)
 
     def closed(self) -> None:
         self._open -= 1
-        self._next_turn()
+        self._pass_on(None)
 
-    def _next_turn(self) -> None:
+    def _pass_on(self, connection: _Connection | None) -> None:
+        """A connection, or room for a new one, to whoever has waited longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(None)
+                turn.set_result(connection)
                 return
+        if connection is not None:
+            self._idle.append(connection)
 
     def lost(self, connection: _Connection) -> None:
         if connection in self._idle:

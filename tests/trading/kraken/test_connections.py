@@ -113,6 +113,42 @@ def test_a_request_that_gets_no_connection_within_its_bound_was_certainly_not_wr
     assert len(server.requests) == 1
 
 
+def test_who_waited_longest_writes_first(senders: Senders) -> None:
+    with exchange(_in_turn(*[answer(OK)] * 60)) as server:
+        transport = LoopTransport(server.url, 1)
+        batch: Batch[int, Answer] = senders.batch()
+        batch.begin({number: partial(_post, transport, b"n=%02d" % number) for number in range(60)})
+        assert len(batch.wait_for_all()) == 60
+    assert [int(request[-2:]) for request in server.requests] == list(range(60))
+
+
+def test_requests_given_up_while_they_waited_never_arrive_and_cost_no_connection(senders: Senders) -> None:
+    def slowly(connection: socket.socket) -> bool:
+        threading.Event().wait(0.01)
+        connection.sendall(answer(OK))
+        return True
+
+    with exchange(slowly) as server:
+        transport = LoopTransport(server.url, 2)
+        batch: Batch[int, Answer] = senders.batch()
+        # The later ones have their bounds while the earlier ones are under way.
+        works = {n: partial(_post, transport, b"n=%03d" % n, timeout_s=5.0 if n % 2 else 0.002 * n) for n in range(120)}
+        batch.begin(works)
+        unwritten = set()
+        for number, ended in batch.wait_for_all():
+            try:
+                ended.result()
+            except Unavailable:
+                unwritten.add(b"n=%03d" % number)
+            except OutcomeUnknown:
+                pass
+        assert unwritten
+        assert not unwritten & {request[-5:] for request in server.requests}
+        batch.begin({n: partial(_post, transport) for n in range(4)})
+        assert [ended.result().body for _, ended in batch.wait_for_all()] == [OK] * 4
+    assert 0 <= transport._open <= 2
+
+
 def test_more_requests_than_connections_all_get_their_turn(senders: Senders) -> None:
     with exchange(_in_turn(*[answer(OK)] * 200)) as server:
         transport = LoopTransport(server.url, 4)
