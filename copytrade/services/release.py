@@ -12,7 +12,7 @@ from trading.domain import position as fold
 from trading.domain.money import Quantity, plain
 from trading.domain.order_state import OrderState
 from trading.models import Account, Adjustment, AdjustmentKind, Event, EventKind, Order, Position, Role
-from trading.services import balances, booking
+from trading.services import balances, positions
 from trading.services.clock import Clock
 
 
@@ -60,7 +60,7 @@ def _release(account: Account, position_id: int, *, actor: str, clock: Clock) ->
         # An adjustment is dated after the fills it knows, whatever the clock of the machine that booked them.
         now = max(clock.now(), position.updated_at)
         before = position.managed
-        booking.store(position, fold.reduced(booking.state_of(position), managed_after=Quantity.zero()), now=now)
+        positions.store(position, fold.reduced(positions.state_of(position), managed_after=Quantity.zero()), now=now)
         Adjustment.objects.create(
             account=account,
             instrument=position.instrument,

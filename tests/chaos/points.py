@@ -87,17 +87,14 @@ def _answered_copies(call: Call) -> bool:
     return any(isinstance(answer, str) and item.order.origin == "copy" for item, answer in call.args[0])
 
 
-def _of_report(origin: str) -> Callable[[Call], bool]:
-    def accepts(call: Call) -> bool:
-        from trading.models import Order
-
-        return bool(Order.objects.filter(pk=call.args[0].order_id, origin=origin).exists())
-
-    return accepts
+def _reported(origin: str) -> Callable[[Call], bool]:
+    """The first argument holds reports, one of which tells executions of such an order."""
+    return lambda call: any(report.order.origin == origin and report.trades for report in call.args[0])
 
 
 def _moved(origin: str) -> Callable[[Call], bool]:
-    return lambda call: bool(call.args[0].origin == origin and call.kwargs["fresh"])
+    """The first argument holds what is being booked, executions of such an order among it."""
+    return lambda call: any(entry.order.origin == origin and entry.fresh for entry in call.args[0])
 
 
 def _saw_fills(call: Call) -> bool:
@@ -149,7 +146,7 @@ POINTS: tuple[Point, ...] = (
     # The master's order.
     Point(name="master: SENDING committed", seam=f"{SENDING}:transmit", where=_sends("manual"), **_before, **_entry),
     Point(name="master: request written", seam=BYTES, where=_order_bytes, **_after, **_entry),
-    Point(name="master: fill seen", seam=f"{BOOKING}:_ask", where=_saw_fills, **_after, **_entry),
+    Point(name="master: fill seen", seam="trading.services.asking:ask", where=_saw_fills, **_after, **_entry),
     Point(name="master: booked, open", seam=f"{BOOKING}:_move", where=_moved("manual"), **_before, **_entry),
     Point(name="signal written, open", seam="trading.services.signals:emit", where=_some, **_after, **_entry),
     Point(name="signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_entry),
@@ -164,8 +161,8 @@ POINTS: tuple[Point, ...] = (
     Point(name="outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_entry),
     Point(name="lane given back", seam=f"{LANES}:release", where=_gave_back_order, nth=2, **_after, **_entry),
     Point(name="nonce taken", seam="trading.services.private:_call_part", where=_asks_for_orders, **_before, **_entry),
-    Point(name="copy booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), nth=2, **_before, **_entry),
-    Point(name="copy booked", seam=f"{BOOKING}:book_report", where=_of_report("copy"), nth=2, **_after, **_entry),
+    Point(name="copy booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_entry),
+    Point(name="copy booked", seam=f"{BOOKING}:_book", where=_reported("copy"), **_after, **_entry),
     Point(name="task done, not acknowledged", seam=ACKNOWLEDGE, where=_is_task(EXECUTE), **_before, **_entry),
     Point(name="task acknowledged", seam=ACKNOWLEDGE, where=_is_task(EXECUTE), **_after, **_entry),
     # The exits.
@@ -178,7 +175,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="exit request written", seam=BYTES, where=_order_bytes, nth=3, **_after, **_exit),
     Point(name="exit answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_exit),
     Point(name="exit outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_exit),
-    Point(name="exit booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), nth=2, **_before, **_exit),
+    Point(name="exit booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_exit),
     # Outcomes that nobody knows.
     Point(name="UNKNOWN looked up", seam=f"{RESOLVE}:_read_open", spoiled="drop_after", **_after, **_lost),
     Point(name="UNKNOWN found", seam=f"{RESOLVE}:_adopt", spoiled="drop_after", **_before, **_lost),

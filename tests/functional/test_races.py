@@ -308,7 +308,7 @@ def test_two_that_read_the_same_fill_book_it_once(fleet: Fleet, monkeypatch: pyt
     ada = fleet["ada"]
     order = acknowledged(fleet, ada)
     slow = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock))
-    read = slow.hold(monkeypatch, booking, "book_report", when="before")
+    read = slow.hold(monkeypatch, booking, "book_reports", when="before")
     slow.start()
     read.until_reached()
 

@@ -230,9 +230,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "forgets the filled part of a cancelled order",
         BOOKED,
-        "        booked = _fold(position, order, fresh, now=now) if fresh else 0\n",
-        "        is_part = report.venue.status is not VenueStatus.CLOSED\n"
-        "        booked = 0 if is_part else _fold(position, order, fresh, now=now) if fresh else 0\n",
+        "        done = [entry for entry in possible if _fold(entry, now=now)]\n",
+        "        is_part = {e.order.pk for e in possible if e.report.venue.status is not VenueStatus.CLOSED}\n"
+        "        done = [entry for entry in possible if entry.order.pk in is_part or _fold(entry, now=now)]\n",
         (OBLIGATIONS + "test_an_entry_that_fills_in_part_is_sold_as_far_as_it_filled",),
     ),
     # Booked twice, counted twice.
@@ -413,7 +413,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "calls a position closed when dust is left",
-        BOOKED,
+        "trading/services/positions.py",
         "    is_open = bool(state.managed)\n",
         '    is_open = state.managed > Quantity(Decimal("1000"))\n',
         (OBLIGATIONS + "test_dust_is_shown_kept_and_not_retried",),

@@ -32,7 +32,7 @@ from trading.models import (
     Role,
     Signal,
 )
-from trading.services import booking, lanes, private, signals, unexplained
+from trading.services import lanes, positions, private, signals, unexplained
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.unexplained import base_names as base_names
@@ -161,7 +161,7 @@ def _adjust_to(account: Account, totals: Mapping[str, Decimal], *, as_of: dateti
         return
     for position in short:
         with transaction.atomic(durable=True):
-            locked = booking.lock_position(account, position.instrument_id, now=as_of)
+            locked = positions.lock_one(account, position.instrument_id, now=as_of)
             last_fill = Account.objects.values_list("last_fill_at", flat=True).get(pk=account.pk)
             busy = Order.objects.filter(
                 account=account,
@@ -187,8 +187,8 @@ def _held(instrument: Instrument, totals: Mapping[str, Decimal]) -> Decimal:
 
 def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:
     before = position.managed
-    state = fold.reduced(booking.state_of(position), managed_after=Quantity(held))
-    booking.store(position, state, now=now)
+    state = fold.reduced(positions.state_of(position), managed_after=Quantity(held))
+    positions.store(position, state, now=now)
     Adjustment.objects.create(
         account_id=position.account_id,
         instrument_id=position.instrument_id,

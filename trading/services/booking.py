@@ -1,38 +1,49 @@
-"""Booking: what Kraken executed, each trade once, folded into positions under their lock."""
+"""Booking: what Kraken executed, each trade once, folded into positions under their locks.
+
+Many reports are booked in one transaction of a fixed number of statements; one report is a batch of one.
+"""
 
 from __future__ import annotations
 
-import uuid
+import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
-from functools import partial
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F, Max, Q
 
 from trading import doorbell
 from trading.domain import position as fold
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Quantity
-from trading.domain.order_state import FINAL, OUTSTANDING, OrderEvent, OrderState
-from trading.domain.position import PositionState
-from trading.kraken.endpoints import QUERY_ORDERS, QUERY_ORDERS_MAX, QUERY_TRADES, QUERY_TRADES_MAX, PrivateClient
-from trading.kraken.errors import KrakenError
+from trading.domain.order_state import FINAL, OrderEvent, OrderState
+from trading.kraken.endpoints import QUERY_ORDERS_MAX
 from trading.kraken.values import VenueOrder, VenueStatus, VenueTrade
-from trading.models import Account, Adjustment, Execution, Order, OrderOrigin, Position, Role
-from trading.services import alerts, lanes, orders, private, signals
+from trading.models import (
+    Account,
+    Execution,
+    Order,
+    OrderKind,
+    OrderOrigin,
+    Position,
+    Role,
+    Signal,
+    SignalKind,
+)
+from trading.services import alerts, asking, bulk, orders, positions, signals
+from trading.services.asking import ASK_AGAIN, ASK_AGAIN_LATER, Report
 from trading.services.clock import Clock
-from trading.services.lanes import Purpose
 
 BATCH_MAX = 200
+#: Reports in one transaction: what it locks waits for all of them.
+TOGETHER_MAX = 100
+#: Orders in one bell: their accounts are asked side by side, and not more than there are senders for.
+RUNG_MAX = 60
+BOOK_TASK = "trading.tasks.book_answered"
 AT_VENUE = (OrderState.ACKED, OrderState.PARTIAL)
-#: A young order is asked for often, a resting one less often.
-ASK_AGAIN = timedelta(seconds=1)
-ASK_AGAIN_LATER = timedelta(seconds=5)
 YOUNG_FOR = timedelta(seconds=15)
 #: Those outside NIJA are looked at by `outside.look`; this finishes what it could not.
 ASK_OUTSIDE_AGAIN = timedelta(seconds=15)
@@ -40,10 +51,8 @@ ASK_OUTSIDE_AGAIN = timedelta(seconds=15)
 LISTED_AFTER = timedelta(seconds=10)
 #: Final at Kraken, yet its executions do not add up: told after this long.
 ALERT_AFTER = timedelta(seconds=60)
-#: An order of ours may still change what is managed. A person's case (MANUAL) is not waited for.
-UNDER_WAY = (OUTSTANDING | {OrderState.READY}) - {OrderState.MANUAL}
-#: Finer than any price or fee: what of a trade is booked in part needs no more digits.
-PART_STEP = Decimal("1e-12")
+#: What a booking changes of an order.
+_ORDER = ("filled", "filled_notional", "fee", "venue_status", "booked_at", "closed_at", "refusal")
 
 _FINAL_EVENTS = {
     VenueStatus.CLOSED: OrderEvent.CLOSED,
@@ -51,14 +60,51 @@ _FINAL_EVENTS = {
     VenueStatus.EXPIRED: OrderEvent.EXPIRED,
 }
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What Kraken says of one of our orders, with the executions we have not booked yet."""
 
-    order_id: int
-    venue: VenueOrder
-    trades: tuple[VenueTrade, ...]
+@dataclass(slots=True)
+class _Entry:
+    """One report with the rows it changes, read under the position's lock.
+
+    `trades` are those not booked yet, in the order of trading; `booked` are all executions of the order, `fresh` the new ones.
+    """
+
+    report: Report
+    order: Order
+    position: Position
+    trades: list[VenueTrade]
+    booked: list[Execution]
+    fresh: list[Execution] = field(default_factory=list)
+
+    @property
+    def is_masters(self) -> bool:
+        return bool(self.order.account.role == Role.MASTER)
+
+    @property
+    def is_outside_sale(self) -> bool:
+        return bool(self.order.origin == OrderOrigin.OUTSIDE and self.order.side == Side.SELL)
+
+
+def ring(order_ids: Sequence[int]) -> None:
+    """Once the current transaction has committed, ask for these to be booked. A bell that is lost is `book_due`'s."""
+    for start in range(0, len(order_ids), RUNG_MAX):
+        doorbell.ring(BOOK_TASK, list(order_ids[start : start + RUNG_MAX]))
+
+
+def book_answered(order_ids: Collection[int], *, clock: Clock) -> int:
+    """Book those that Kraken has just taken, unless somebody asked for them already; how many were booked.
+
+    The master's go first and alone, whoever's bell was heard: everybody waits for his, and no follower's slow answer may hold
+    it up.
+    """
+    unasked = Order.objects.filter(state__in=AT_VENUE, account__venue=settings.VENUE, booking_tried_at__isnull=True)
+    his = Q(account__role=Role.MASTER)
+    rows = unasked.filter(his | Q(pk__in=order_ids)).order_by("pk").values_list("pk", "account__role")[:BATCH_MAX]
+    by_role: dict[str, list[int]] = {Role.MASTER: [], Role.FOLLOWER: []}
+    for order_id, role in rows:
+        by_role[role].append(order_id)
+    return sum(book(ids, clock=clock) for ids in by_role.values())
 
 
 def book_due(*, clock: Clock) -> int:
@@ -92,185 +138,134 @@ def book(order_ids: Collection[int], *, clock: Clock) -> int:
     Order.objects.filter(pk__in=[o.pk for rows in by_account.values() for o in rows]).update(
         booking_tried_at=clock.now()
     )
-    reports = _ask(by_account, clock=clock)
-    for report in reports:
-        book_report(report, now=clock.now())
+    reports = asking.ask(by_account, clock=clock)
+    book_reports(reports, now=clock.now())
     return len(reports)
 
 
-def _ask(by_account: dict[int, list[Order]], *, clock: Clock) -> list[Report]:
-    """Two rounds over all accounts side by side: their orders, then the executions we lack."""
-    keys = lanes.active_keys({o.account.pk: o.account for rows in by_account.values() for o in rows}.values())
-    account_of = {key.pk: account_id for account_id, key in keys.items()}
-    queries: dict[uuid.UUID, private.Request[dict[str, VenueOrder]]] = {
-        key: partial(_query_orders, [o.venue_order_id for o in by_account[account_id]])
-        for key, account_id in account_of.items()
-    }
-    both = QUERY_ORDERS.cost + QUERY_TRADES.cost
-    answers = private.call_each(queries, purpose=Purpose.BOOKING, cost=QUERY_ORDERS.cost, clock=clock, room=both)
-    told = {account_of[key]: answer for key, answer in answers.items() if not isinstance(answer, KrakenError)}
-    # Nobody was asked for these: they come again at once, not after the pause of those that were.
-    passed_over = [o.pk for key, account_id in account_of.items() if key not in answers for o in by_account[account_id]]
-    Order.objects.filter(pk__in=passed_over).update(booking_tried_at=clock.now() - ASK_AGAIN_LATER + ASK_AGAIN)
-    known = set(
-        Execution.objects.filter(
-            account_id__in=told, order__in=[o.pk for rows in by_account.values() for o in rows]
-        ).values_list("account_id", "trade_id")
-    )
-    wanted: dict[uuid.UUID, list[str]] = {}
-    for account_id, venue_orders in told.items():
-        ids = [t for v in venue_orders.values() for t in v.trade_ids if (account_id, t) not in known]
-        if ids:
-            wanted[keys[account_id].pk] = ids[:QUERY_TRADES_MAX]
-    trades = private.call_each(
-        {key: partial(_query_trades, ids) for key, ids in wanted.items()},
-        purpose=Purpose.BOOKING,
-        cost=QUERY_TRADES.cost,
-        clock=clock,
-    )
-    reports = []
-    for account_id, venue_orders in told.items():
-        answer = trades.get(keys[account_id].pk, {})
-        mine = {} if isinstance(answer, KrakenError) else answer
-        for order in by_account[account_id]:
-            venue = venue_orders.get(order.venue_order_id)
-            if venue is not None:
-                own = tuple(t for t in mine.values() if t.order_txid == order.venue_order_id)
-                reports.append(Report(order_id=order.pk, venue=venue, trades=own))
-    return reports
-
-
-async def _query_orders(txids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueOrder]:
-    return await kraken.query_orders(txids, nonce=nonce)
-
-
-async def _query_trades(trade_ids: Sequence[str], kraken: PrivateClient, nonce: int) -> dict[str, VenueTrade]:
-    return await kraken.query_trades(trade_ids, nonce=nonce)
+def book_reports(reports: Sequence[Report], *, now: datetime) -> None:
+    """Book what can be booked. A report that cannot holds its own account and nobody else's report back."""
+    for batch in _batches(reports):
+        try:
+            _book(batch, now=now)
+        except (OperationalError, InterfaceError):
+            # The database is away or had to choose between two: nothing is wrong with the reports, they come again.
+            raise
+        except Exception:
+            logger.exception("a batch of %s reports could not be booked together", len(batch))
+            for report in batch:
+                _book_alone(report, now=now)
 
 
 def book_report(report: Report, *, now: datetime) -> bool:
     """Executions, position, order and signal change together or not at all. False: it could not be booked now."""
-    order = Order.objects.select_related("account", "instrument", "signal").get(pk=report.order_id)
+    return report.order.pk in _book([report], now=now)
+
+
+def _batches(reports: Sequence[Report]) -> Iterator[list[Report]]:
+    """The master's one by one, since the signals of a position keep the order of its bookings; followers' together."""
+    masters = [report for report in reports if report.order.account.role == Role.MASTER]
+    yield from ([report] for report in masters)
+    others = [report for report in reports if report.order.account.role != Role.MASTER]
+    yield from (others[start : start + TOGETHER_MAX] for start in range(0, len(others), TOGETHER_MAX))
+
+
+def _book_alone(report: Report, *, now: datetime) -> None:
+    try:
+        _book([report], now=now)
+    except (OperationalError, InterfaceError):
+        raise
+    except orders.LostRace:
+        logger.warning("order %s changed while it was booked; it is asked for again", report.order.pk)
+    except Exception as error:
+        logger.exception("order %s could not be booked", report.order.pk)
+        why = f"What Kraken reported of order {report.order.pk} could not be booked: {type(error).__name__}"
+        with transaction.atomic(durable=True):
+            alerts.hold(report.order.account, why, order=report.order, now=now)
+
+
+def _book(reports: Sequence[Report], *, now: datetime) -> frozenset[int]:
+    """Book these in one transaction; the orders of which nothing is left to do."""
     with transaction.atomic(durable=True):
-        position = lock_position(order.account, order.instrument_id, now=now)
-        order.refresh_from_db(fields=["state", "filled", "filled_notional", "fee", "venue_status"])
-        if order.state in FINAL:
-            return True
-        if _is_outside_sale(order) and is_busy(order.account_id, order.instrument_id):
-            return False
-        if order.account.role == Role.MASTER:
-            signals.emit_owing(position, besides=order, now=now)
-        fresh = _fresh(order, report.trades)
-        booked = _fold(position, order, fresh, now=now) if fresh else 0
-        if booked is None:
-            return False
-        _move(order, report, fresh=bool(booked), now=now)
-        if order.account.role == Role.MASTER:
-            signals.emit_if_due(order, position, now=now)
-        if booked:
-            Account.objects.filter(pk=order.account_id).update(last_fill_at=now)
-        if booked or order.state in FINAL:
-            doorbell.executions_booked()
-            doorbell.changed([order.account.user_id])
-    return True
+        entries = _locked(reports, now=now)
+        final = [entry.order.pk for entry in entries if entry.order.state in FINAL]
+        possible = [entry for entry in entries if entry.order.state not in FINAL and not _must_wait(entry)]
+        for entry in possible:
+            if entry.is_masters:
+                signals.emit_owing(entry.position, besides=entry.order, now=now)
+        done = [entry for entry in possible if _fold(entry, now=now)]
+        _write(done, now=now)
+        _move(done, now=now)
+        for entry in done:
+            if entry.is_masters:
+                signals.emit_if_due(entry.order, entry.position, now=now)
+        _tell(done)
+    return frozenset([*final, *(entry.order.pk for entry in done)])
 
 
-def is_busy(account_id: int, instrument_id: int) -> bool:
-    """Whether an order of NIJA's own may be about to change what is managed: whose coins a sale outside took is not
-    known before."""
-    ours = Order.objects.filter(account_id=account_id, instrument_id=instrument_id, state__in=UNDER_WAY)
-    return ours.exclude(origin=OrderOrigin.OUTSIDE).exists()
+def _locked(reports: Sequence[Report], *, now: datetime) -> list[_Entry]:
+    """The rows of these reports, read once their positions are locked."""
+    places = {(report.order.account_id, report.order.instrument_id) for report in reports}
+    locked = positions.lock(places, now=now)
+    ids = [report.order.pk for report in reports]
+    rows = Order.objects.select_related("account", "instrument", "signal").in_bulk(ids)
+    trade_ids = [trade.trade_id for report in reports for trade in report.trades]
+    accounts = {account_id for account_id, _ in places}
+    known = Execution.objects.filter(Q(order__in=ids) | Q(account__in=accounts, trade_id__in=trade_ids))
+    by_order: dict[int, list[Execution]] = defaultdict(list)
+    seen: set[tuple[int, str]] = set()
+    for execution in known:
+        by_order[execution.order_id].append(execution)
+        seen.add((execution.account_id, execution.trade_id))
+    entries = []
+    for report in reports:
+        order = rows[report.order.pk]
+        since = order.account.created_at if order.origin == OrderOrigin.OUTSIDE else None
+        trades = [
+            trade
+            for trade in sorted(report.trades, key=lambda trade: (trade.at, trade.trade_id))
+            if (order.account_id, trade.trade_id) not in seen and (since is None or trade.at >= since)
+        ]
+        position = locked[order.account_id, order.instrument_id]
+        entries.append(_Entry(report, order, position, trades, by_order[order.pk]))
+    return entries
 
 
-def managed_part(trade: VenueTrade, *, account_id: int, instrument_id: int, managed: Quantity) -> VenueTrade | None:
-    """What a sale outside NIJA took of the `managed` quantity, cost and fee in proportion; None: only the owner's own."""
-    books = {"account_id": account_id, "instrument_id": instrument_id}
-    bought = Execution.objects.filter(**books, side=Side.BUY, executed_at__gt=trade.at)
-    taken = Adjustment.objects.filter(**books, created_at__gte=trade.at)
-    part = fold.managed_share(
-        trade.quantity,
-        managed=managed,
-        bought_since=sum((Quantity(e.quantity) for e in bought), Quantity.zero()),
-        taken_since=sum((Quantity(a.managed_before - a.managed_after) for a in taken), Quantity.zero()),
-    )
-    if part == trade.quantity:
-        return trade
-    share = part.per(trade.quantity)
-    cost, fee = ((money * share).value.quantize(PART_STEP) for money in (trade.cost, trade.fee))
-    return replace(trade, quantity=part, cost=Money(cost), fee=Money(fee)) if part else None
+def _must_wait(entry: _Entry) -> bool:
+    return entry.is_outside_sale and positions.is_busy(entry.order.account_id, entry.order.instrument_id)
 
 
-def lock_position(account: Account, instrument_id: int, *, now: datetime) -> Position:
-    """The position's row, made when there is none yet, locked until the transaction ends."""
-    Position.objects.get_or_create(account=account, instrument_id=instrument_id, defaults={"updated_at": now})
-    return Position.objects.select_for_update(of=("self",)).get(account=account, instrument_id=instrument_id)
-
-
-def state_of(position: Position) -> PositionState:
-    return PositionState(
-        managed=Quantity(position.managed),
-        cost=Money(position.cost),
-        realised=Money(position.realised),
-        fees=Money(position.fees),
-    )
-
-
-def store(position: Position, state: PositionState, *, now: datetime) -> None:
-    """Write a fold's result back; a position opens and closes as its managed quantity leaves and reaches zero."""
-    position.managed, position.cost = state.managed.value, state.cost.value
-    position.realised, position.fees = state.realised.value, state.fees.value
-    is_open = bool(state.managed)
-    if is_open and not position.is_open:
-        position.opened_at = now
-    if not is_open:
-        position.opened_sequence = None
-    position.is_open, position.updated_at = is_open, now
-    position.save()
-
-
-def _is_outside_sale(order: Order) -> bool:
-    return order.origin == OrderOrigin.OUTSIDE and order.side == Side.SELL
-
-
-def _fresh(order: Order, trades: Sequence[VenueTrade]) -> list[VenueTrade]:
-    known = set(
-        Execution.objects.filter(
-            account_id=order.account_id, trade_id__in=[trade.trade_id for trade in trades]
-        ).values_list("trade_id", flat=True)
-    )
-    mine = [t for t in trades if order.origin != OrderOrigin.OUTSIDE or t.at >= order.account.created_at]
-    return sorted((t for t in mine if t.trade_id not in known), key=lambda trade: (trade.at, trade.trade_id))
-
-
-def _fold(position: Position, order: Order, trades: Sequence[VenueTrade], *, now: datetime) -> int | None:
-    """Book executions into the position, how many; None when they cannot be explained and the account is held instead."""
-    state = state_of(position)
+def _fold(entry: _Entry, *, now: datetime) -> bool:
+    """Fold the trades into the position, in memory; False when they cannot be explained and the account is held instead."""
+    order, position = entry.order, entry.position
+    state = positions.state_of(position)
     change = fold.bought if order.side == Side.BUY else fold.sold
     rows = []
-    for trade in trades:
+    for trade in entry.trades:
         if trade.side != order.side or trade.pair_id != order.instrument.pair_id:
             alerts.hold(order.account, f"Execution {trade.trade_id} does not match its order", order=order, now=now)
-            return None
+            return False
         part: VenueTrade | None = trade
-        if _is_outside_sale(order):
+        if entry.is_outside_sale:
             place = {"account_id": order.account_id, "instrument_id": order.instrument_id}
-            part = managed_part(trade, managed=state.managed, **place)
+            part = positions.managed_part(trade, managed=state.managed, **place)
         if part is None:
             continue
         try:
             state = change(state, quantity=part.quantity, notional=part.cost, fee=part.fee)
         except fold.OverSold as error:
             alerts.hold(order.account, f"Execution {trade.trade_id}: {error}", order=order, now=now)
-            return None
+            return False
         rows.append(_execution(order, part, now=now))
     if not rows:
-        return 0
+        return True
     if order.side == Side.BUY and order.signal is not None:
         first = order.signal.sequence
         position.opened_sequence = min(first, position.opened_sequence or first)
-    Execution.objects.bulk_create(rows)
-    store(position, state, now=now)
-    return len(rows)
+    positions.apply(position, state, now=now)
+    entry.fresh = rows
+    entry.booked += rows
+    return True
 
 
 def _execution(order: Order, trade: VenueTrade, *, now: datetime) -> Execution:
@@ -290,30 +285,53 @@ def _execution(order: Order, trade: VenueTrade, *, now: datetime) -> Execution:
     )
 
 
-def _move(order: Order, report: Report, *, fresh: bool, now: datetime) -> None:
+def _write(entries: Sequence[_Entry], *, now: datetime) -> None:
+    """The executions, the positions they changed, and when their accounts' balances changed."""
+    fresh = [execution for entry in entries for execution in entry.fresh]
+    if not fresh:
+        return
+    Execution.objects.bulk_create(fresh)
+    changed = {entry.position.pk: entry.position for entry in entries if entry.fresh}
+    bulk.update_each(Position.objects.all(), list(changed.values()), positions.FOLDED)
+    # Locked in the order of their pks: two batches of the same accounts, in other instruments, must not wait for each other.
+    accounts = Account.objects.filter(pk__in={execution.account_id for execution in fresh})
+    in_order = accounts.select_for_update(no_key=True).order_by("pk").values("pk")
+    Account.objects.filter(pk__in=in_order).update(last_fill_at=now)
+
+
+def _move(entries: Sequence[_Entry], *, now: datetime) -> None:
     """Final only when Kraken's status is final and everything executed is booked; otherwise it waits, and is told."""
-    venue = report.venue
-    booked = list(Execution.objects.filter(order=order))
-    filled = sum((Quantity(e.quantity) for e in booked), Quantity.zero())
-    figures = {
-        "filled": filled.value,
-        "filled_notional": sum((Money(e.notional) for e in booked), Money.zero()).value,
-        "fee": sum((Money(e.fee) for e in booked), Money.zero()).value,
-        "venue_status": venue.raw_status[:12],
-    }
-    if fresh:
-        figures["booked_at"] = now
-    seen = {e.trade_id for e in booked} | {trade.trade_id for trade in report.trades}
+    moved: dict[OrderEvent, list[Order]] = defaultdict(list)
+    for entry in entries:
+        event = _event(entry, now=now)
+        if event is not None:
+            moved[event].append(entry.order)
+    for event, rows in moved.items():
+        if orders.move_each(rows, event, fields=_ORDER) != len(rows):
+            raise orders.LostRace(f"one of {len(rows)} orders could not take {event}")
+
+
+def _event(entry: _Entry, *, now: datetime) -> OrderEvent | None:
+    """What this report makes of its order, whose figures are changed to match; None: nothing yet."""
+    order, venue = entry.order, entry.report.venue
+    filled = sum((Quantity(e.quantity) for e in entry.booked), Quantity.zero())
+    order.filled = filled.value
+    order.filled_notional = sum((Money(e.notional) for e in entry.booked), Money.zero()).value
+    order.fee = sum((Money(e.fee) for e in entry.booked), Money.zero()).value
+    order.venue_status = venue.raw_status[:12]
+    if entry.fresh:
+        order.booked_at = now
+    seen = {e.trade_id for e in entry.booked} | {trade.trade_id for trade in entry.report.trades}
     complete = venue.is_final and (filled == venue.executed or _rest_is_own(order, venue, seen=seen, now=now))
     if complete:
-        reason = {} if filled or not venue.reason else {"refusal": venue.reason[:300]}
-        orders.move_one(order.pk, _FINAL_EVENTS[venue.status], closed_at=now, **figures, **reason)
-    elif filled:
-        orders.move_one(order.pk, OrderEvent.FILLED_PART, **figures)
+        order.closed_at = now
+        if venue.reason and not filled:
+            order.refusal = venue.reason[:300]
+        return _FINAL_EVENTS[venue.status]
     since = order.sent_at or order.created_at
-    if not complete and venue.is_final and since < now - ALERT_AFTER:
+    if venue.is_final and since < now - ALERT_AFTER:
         alerts.raise_once(order, "unbooked", "Kraken calls it final, but its executions do not add up", now=now)
-    order.refresh_from_db(fields=["state", "filled", "filled_notional", "fee"])
+    return OrderEvent.FILLED_PART if filled else None
 
 
 def _rest_is_own(order: Order, venue: VenueOrder, *, seen: Collection[str], now: datetime) -> bool:
@@ -321,3 +339,28 @@ def _rest_is_own(order: Order, venue: VenueOrder, *, seen: Collection[str], now:
     if order.origin != OrderOrigin.OUTSIDE or venue.closed_at is None or not venue.trade_ids:
         return False
     return venue.closed_at <= now - LISTED_AFTER and set(venue.trade_ids) <= set(seen)
+
+
+def _tell(entries: Sequence[_Entry]) -> None:
+    """Wake who plans exits when one may be owed since, and tell open pages."""
+    changed = [entry for entry in entries if entry.fresh or entry.order.state in FINAL]
+    if changed and _may_owe(changed):
+        doorbell.executions_booked()
+    if changed:
+        doorbell.changed({entry.order.account.user_id for entry in changed})
+
+
+def _may_owe(entries: Sequence[_Entry]) -> bool:
+    """Whether a follower may owe an exit by these: the next after one that was booked, or what a late entry has to sell.
+
+    The sweep looks at all of them every second; a bell for each entry would have it look at everything in vain.
+    """
+    followers = [entry for entry in entries if not entry.is_masters]
+    if any(entry.order.kind == OrderKind.EXIT for entry in followers):
+        return True
+    bought = [entry.order for entry in followers if entry.fresh]
+    if not bought:
+        return False
+    exits = Signal.objects.filter(instrument__in={order.instrument_id for order in bought}, kind=SignalKind.EXIT)
+    last = dict(exits.order_by().values_list("instrument").annotate(Max("sequence")))
+    return any(order.signal is None or last.get(order.instrument_id, 0) > order.signal.sequence for order in bought)

@@ -47,9 +47,9 @@ from trading.models import (
     Schedule,
 )
 from trading.selectors import equity
-from trading.services import alerts, balances, booking, lanes, market, private, unexplained
+from trading.services import alerts, balances, booking, lanes, market, positions, private, unexplained
 from trading.services.alerts import Alarm
-from trading.services.booking import Report
+from trading.services.asking import Report
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 
@@ -308,12 +308,12 @@ def _book(reading: _Reading, found: Sequence[_Found], trades: dict[str, VenueTra
             continue
         row = item.row
         if row is None and item.venue.side is Side.SELL and not _sells_managed(account, item, mine):
-            done = not booking.is_busy(account.pk, item.instrument.pk)
+            done = not positions.is_busy(account.pk, item.instrument.pk)
         elif row is None and not mine:
             done = True
         else:
             row = row or _adopt(account, item, mine, equity_before=equity_before, now=now)
-            done = row is not None and booking.book_report(Report(row.pk, item.venue, mine), now=reading.clock.now())
+            done = row is not None and booking.book_report(Report(row, item.venue, mine), now=reading.clock.now())
         if not done or reading.unread.intersection(item.venue.trade_ids):
             waiting.add(item.instrument.pk)
             reading.complete = False
@@ -328,7 +328,7 @@ def _sells_managed(account: Account, item: _Found, trades: Sequence[VenueTrade])
     position = Position.objects.filter(account=account, instrument=item.instrument).first()
     managed = Quantity(position.managed) if position is not None else Quantity.zero()
     place = {"account_id": account.pk, "instrument_id": item.instrument.pk}
-    return any(booking.managed_part(trade, managed=managed, **place) is not None for trade in trades)
+    return any(positions.managed_part(trade, managed=managed, **place) is not None for trade in trades)
 
 
 def _equity_before(

@@ -29,7 +29,7 @@ from trading.models import (
     Signal,
 )
 from trading.services import booking, outside
-from trading.services.booking import Report
+from trading.services.asking import Report
 from trading.services.lanes import Purpose
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +104,7 @@ def row(account: Account, instrument: Instrument, side: Side, quantity: str) -> 
 
 
 def book(order: Order, venue: VenueOrder, *trades: VenueTrade, after: timedelta = 2 * LATER) -> bool:
-    done = booking.book_report(Report(order.pk, venue, trades), now=NOW + after)
+    done = booking.book_report(Report(order, venue, trades), now=NOW + after)
     order.refresh_from_db()
     return done
 
