@@ -12,8 +12,9 @@ from nija import logs, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nija.settings")
 
-#: Which process consumes a queue is written in `nija.processes`; exits have a worker of their own, so an entry never delays one.
-QUEUES = ("planning", "default", "entries", "background", "exits")
+#: Which process consumes a queue is written in `nija.processes`; exits have a worker of their own, so an entry never delays
+#: one, and so have bookings: no entry waits for them, and the master's, which all copies wait for, for no entry or balance.
+QUEUES = ("planning", "default", "entries", "background", "bookings", "exits")
 
 ROUTES = {
     "trading.tasks.run_due_cycle": "planning",
@@ -40,12 +41,13 @@ ROUTES = {
     "trading.tasks.check_credentials_daily": "background",
     "trading.tasks.diagnose": "background",
     "trading.tasks.refresh_balances": "background",
-    "trading.tasks.book_orders": "background",
     "trading.tasks.watch_outside_trades": "background",
     "trading.tasks.refresh_fees": "background",
     "copytrade.tasks.check_books": "background",
     "copytrade.tasks.ask_books_check": "background",
     "trading.tasks.decide_order": "background",
+    "trading.tasks.book_answered": "bookings",
+    "trading.tasks.book_orders": "bookings",
     "trading.tasks.send_exits": "exits",
     "trading.tasks.resolve_unknown": "exits",
     "trading.tasks.cancel_entries": "exits",

@@ -16,10 +16,16 @@ from nija.supervisor import Child
 BASE_DIR = Path(__file__).resolve().parent.parent
 ANSWER_TIMEOUT_S = 2
 
-#: Queue lists of the worker processes. Exits have one of their own, so that no entry delays one.
-WORKER_QUEUES = {"worker": "planning,default", "execution": "entries,background", "exits": "exits"}
+#: Queue lists of the worker processes. Exits have one of their own, so that no entry delays one; so have bookings, which sending
+#: does not wait for.
+WORKER_QUEUES = {
+    "worker": "planning,default",
+    "execution": "entries,background",
+    "booking": "bookings",
+    "exits": "exits",
+}
 #: Only these open API keys.
-HOLDERS_OF_THE_PRIVATE_KEY = frozenset({"execution", "exits"})
+HOLDERS_OF_THE_PRIVATE_KEY = frozenset({"execution", "booking", "exits"})
 PRIVATE_KEY = "NIJA_VAULT_PRIVATE_KEY"
 #: Plain API keys in the environment are for `import_accounts` alone.
 PLAIN_KEY_PREFIXES = ("KRAKEN_PLATFORM_API_", "KRAKEN_USER_")

@@ -100,6 +100,11 @@ def cancel_entries() -> None:
 
 
 @shared_task
+def book_answered(order_ids: list[int]) -> None:
+    booking.book_answered(order_ids, clock=SYSTEM)
+
+
+@shared_task
 def book_orders() -> None:
     booking.book_due(clock=SYSTEM)
 

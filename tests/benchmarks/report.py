@@ -24,7 +24,7 @@ FIRST_WRITTEN_MAX_S = 0.150
 MEMORY_MAX_MB = 400.0
 #: An exit among entries counts as not behind them while it takes so much longer than one alone: they share two cores.
 EXIT_SHARE_MAX = 1.5
-EXECUTION = ("execution", "exits")
+EXECUTION = ("execution", "booking", "exits")
 TASKS_SHOWN = 8
 KINDS_SHOWN = 12
 SEAMS_SHOWN = 16

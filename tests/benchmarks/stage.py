@@ -36,7 +36,7 @@ from trading.models import Account, AssetBalance, Lane, Role
 from trading.services import market, master_orders
 from trading.services.clock import SYSTEM
 
-WORKERS = ("worker", "execution", "exits")
+WORKERS = ("worker", "execution", "booking", "exits")
 ROWS_AT_ONCE = 2_000
 LOCKED_AT_ONCE = 200
 READY_TIMEOUT_S = 60

@@ -39,8 +39,8 @@ SEAMS = (
     "trading.services.private:client",
     "trading.services.private:call_each",
     "trading.services.booking:book",
-    "trading.services.booking:_ask",
-    "trading.services.booking:book_report",
+    "trading.services.asking:ask",
+    "trading.services.booking:_book",
     "trading.doorbell:_send",
     "trading.doorbell:_publish",
 )
@@ -49,7 +49,10 @@ TIME_TO_LIVE = "NIJA_BENCH_TIME_TO_LIVE_S"
 #: Set: CPU by function of the tasks that copy, for a look and not for figures, since it doubles what they take.
 PROFILE = "NIJA_BENCH_PROFILE"
 PROFILED = frozenset(
-    {"claim_signals", "execute_entries", "send_entries", "book_orders", "plan_exits", "send_exits", "refresh_balances"}
+    {
+        *("claim_signals", "execute_entries", "send_entries", "book_answered", "book_orders"),
+        *("plan_exits", "send_exits", "refresh_balances"),
+    }
 )
 
 

@@ -47,7 +47,7 @@ class Point:
     """
 
     name: str
-    process: Literal["worker", "execution", "exits", "shell"]
+    process: Literal["worker", "execution", "booking", "exits", "shell"]
     seam: str
     when: Literal["before", "after"]
     phase: Phase
@@ -64,6 +64,7 @@ class Point:
 
 
 CLAIM_SIGNALS, EXECUTE = "copytrade.tasks.claim_signals", "copytrade.tasks.execute_entries"
+BOOK = "trading.tasks.book_answered"
 SEND_EXITS, CANCEL = "trading.tasks.send_exits", "trading.tasks.cancel_entries"
 ADD_ORDER = "/0/private/AddOrder"
 
@@ -137,6 +138,8 @@ _plan: dict[str, Any] = {"process": "worker", "phase": Phase.BUY}
 _sale: dict[str, Any] = {"process": "worker", "phase": Phase.SELL}
 _exit: dict[str, Any] = {"process": "exits", "phase": Phase.SELL}
 _lost: dict[str, Any] = {"process": "exits", "phase": Phase.BUY}
+_booked: dict[str, Any] = {"process": "booking", "phase": Phase.BUY}
+_sold: dict[str, Any] = {"process": "booking", "phase": Phase.SELL}
 _join: dict[str, Any] = {"process": "execution", "phase": Phase.JOIN}
 _before: dict[str, Any] = {"when": "before"}
 _after: dict[str, Any] = {"when": "after"}
@@ -146,10 +149,10 @@ POINTS: tuple[Point, ...] = (
     # The master's order.
     Point(name="master: SENDING committed", seam=f"{SENDING}:transmit", where=_sends("manual"), **_before, **_entry),
     Point(name="master: request written", seam=BYTES, where=_order_bytes, **_after, **_entry),
-    Point(name="master: fill seen", seam="trading.services.asking:ask", where=_saw_fills, **_after, **_entry),
-    Point(name="master: booked, open", seam=f"{BOOKING}:_move", where=_moved("manual"), **_before, **_entry),
-    Point(name="signal written, open", seam="trading.services.signals:emit", where=_some, **_after, **_entry),
-    Point(name="signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_entry),
+    Point(name="master: fill seen", seam="trading.services.asking:ask", where=_saw_fills, **_after, **_booked),
+    Point(name="master: booked, open", seam=f"{BOOKING}:_move", where=_moved("manual"), **_before, **_booked),
+    Point(name="signal written, open", seam="trading.services.signals:emit", where=_some, **_after, **_booked),
+    Point(name="signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_booked),
     # From the signal to the copies.
     Point(name="fan-out half done", seam=f"{FAN_OUT}:_entry", nth=2, **_before, **_plan),
     Point(name="fan-out committed, not rung", seam=RING, where=_rings(EXECUTE), **_before, **_plan),
@@ -160,13 +163,14 @@ POINTS: tuple[Point, ...] = (
     Point(name="answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_entry),
     Point(name="outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_entry),
     Point(name="lane given back", seam=f"{LANES}:release", where=_gave_back_order, nth=2, **_after, **_entry),
-    Point(name="nonce taken", seam="trading.services.private:_call_part", where=_asks_for_orders, **_before, **_entry),
-    Point(name="copy booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_entry),
-    Point(name="copy booked", seam=f"{BOOKING}:_book", where=_reported("copy"), **_after, **_entry),
+    Point(name="booking not rung", seam=RING, where=_rings(BOOK), nth=2, **_before, **_entry),
+    Point(name="nonce taken", seam="trading.services.private:_call_part", where=_asks_for_orders, **_before, **_booked),
+    Point(name="copy booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_booked),
+    Point(name="copy booked", seam=f"{BOOKING}:_book", where=_reported("copy"), **_after, **_booked),
     Point(name="task done, not acknowledged", seam=ACKNOWLEDGE, where=_is_task(EXECUTE), **_before, **_entry),
     Point(name="task acknowledged", seam=ACKNOWLEDGE, where=_is_task(EXECUTE), **_after, **_entry),
     # The exits.
-    Point(name="exit signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_exit),
+    Point(name="exit signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_sold),
     Point(name="exit planned, open", seam=f"{EXITS}:_link", nth=2, **_before, **_sale),
     Point(name="exit planned, not rung", seam=RING, where=_rings(SEND_EXITS), **_before, **_sale),
     Point(name="exit claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_exit),
@@ -175,7 +179,8 @@ POINTS: tuple[Point, ...] = (
     Point(name="exit request written", seam=BYTES, where=_order_bytes, nth=3, **_after, **_exit),
     Point(name="exit answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_exit),
     Point(name="exit outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_exit),
-    Point(name="exit booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_exit),
+    Point(name="exit booking not rung", seam=RING, where=_rings(BOOK), nth=2, **_before, **_exit),
+    Point(name="exit booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_sold),
     # Outcomes that nobody knows.
     Point(name="UNKNOWN looked up", seam=f"{RESOLVE}:_read_open", spoiled="drop_after", **_after, **_lost),
     Point(name="UNKNOWN found", seam=f"{RESOLVE}:_adopt", spoiled="drop_after", **_before, **_lost),
@@ -217,7 +222,7 @@ POINTS: tuple[Point, ...] = (
         where=_rings(CLAIM_SIGNALS),
         strike=Strike.EMPTY_BROKER,
         **_before,
-        **_entry,
+        **_booked,
     ),
     Point(
         name="broker emptied while copies are sent",
@@ -249,7 +254,7 @@ POINTS: tuple[Point, ...] = (
         where=_moved("copy"),
         strike=Strike.RESTART_DATABASE,
         **_before,
-        **_entry,
+        **_booked,
     ),
     Point(
         name="database restarted while exits are planned",
@@ -272,6 +277,7 @@ BY_NAME: Mapping[str, Point] = {point.name: point for point in POINTS}
 SHORT = (
     "signal committed, not rung",
     "fan-out half done",
+    "booking not rung",
     "exit planned, not rung",
     "exit request written",
     "database restarted while booking",

@@ -39,7 +39,7 @@ def test_every_point_names_a_function_of_the_product(tmp_path: Path, monkeypatch
 def test_there_are_points_for_every_process_and_server() -> None:
     names = {point.name for point in POINTS}
     assert len(names) == len({point.slug for point in POINTS}) == len(POINTS) >= POINTS_MIN
-    assert {point.process for point in POINTS} == {"worker", "execution", "exits", "shell"}
+    assert {point.process for point in POINTS} == {"worker", "execution", "booking", "exits", "shell"}
     assert {point.strike for point in POINTS} == set(Strike)
     assert set(SHORT) <= names
 
@@ -49,6 +49,8 @@ def test_every_bell_whose_loss_would_cost_money_has_a_sweep_in_the_timetable() -
     # The copies of an entry are rung again by their own sweep.
     bells = {CLAIM_SIGNALS, SEND_EXITS, CANCEL, "trading.tasks.send_entries", "copytrade.tasks.plan_exits"}
     assert bells <= swept
+    # What is rung for with ids is swept by another task.
+    assert "trading.tasks.book_orders" in swept
     assert "copytrade.tasks.sweep_entries" in swept
 
 

@@ -28,7 +28,7 @@ UNTIL_PROVEN_S = 34
 def master_bought(fleet: Fleet) -> None:
     """The master's entry is filled and signalled; nothing is copied yet."""
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     assert Signal.objects.count() == 1
 
 
@@ -135,7 +135,7 @@ def test_a_booking_that_breaks_off_leaves_nothing_and_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(booking, "_move", dies)
         with pytest.raises(SystemExit):
-            sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+            fleet.world.send(OrderKind.ENTRY)
     assert not Execution.objects.exists()
     assert fleet.world.managed(fleet.master, BEAM) == 0
     fleet.live(5)
@@ -171,7 +171,7 @@ def test_a_signal_nobody_was_told_of_is_fanned_out_and_executed_by_the_sweeps(
     assert fan_out.claim_signals(clock=fleet.world.clock) == 1
     fleet.world.move(2)
     assert entries.sweep(clock=fleet.world.clock) == 2
-    assert entries.execute(waiting_copies(), clock=fleet.world.clock) == 2
+    assert fleet.world.copy(waiting_copies()) == 2
     assert fleet.held(fleet["ada"]) == fleet.held(fleet["ben"]) == fleet.held(fleet.master)
 
 
@@ -182,7 +182,7 @@ def test_a_copy_that_waited_too_long_is_missed_and_never_chased(make_world: Call
     fleet.world.move(7.4)
     assert entries.sweep(clock=fleet.world.clock) == 1, "2.5 s are left"
     fleet.world.move(0.2)
-    assert entries.execute(waiting_copies(), clock=fleet.world.clock) == 0
+    assert fleet.world.copy(waiting_copies()) == 0
     copied = fleet.copy(fleet["ada"])
     assert (copied.status, copied.reason) == ("missed", "too_late")
     assert fleet.asked(fleet["ada"]) == 0
@@ -193,8 +193,8 @@ def test_a_message_of_which_a_part_was_done_does_the_rest_only(make_world: Calla
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
     copies = waiting_copies()
-    assert entries.execute(copies[:1], clock=fleet.world.clock) == 1
-    assert entries.execute(copies, clock=fleet.world.clock) == 1
+    assert fleet.world.copy(copies[:1]) == 1
+    assert fleet.world.copy(copies) == 1
     assert [fleet.asked(trader) for trader in fleet.followers.values()] == [1, 1]
     assert [fleet.copy(trader).status for trader in fleet.followers.values()] == ["ordered", "ordered"]
 
@@ -204,7 +204,7 @@ def test_an_entry_still_in_time_carries_a_deadline_within_its_life(make_world: C
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
     fleet.world.move(7)
-    assert entries.execute(waiting_copies(), clock=fleet.world.clock) == 1
+    assert fleet.world.copy(waiting_copies()) == 1
     (order,) = fleet.orders(fleet["ada"], OrderKind.ENTRY)
     assert order.expires_at is not None
     assert order.deadline == order.expires_at

@@ -12,7 +12,7 @@ import pytest
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.models import Account, Event, Execution, Lane, Order, OrderKind, Position, Signal
-from trading.services import balances, booking, sending
+from trading.services import balances, booking
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +25,7 @@ def test_an_order_of_many_executions_is_final_only_when_all_of_them_are_booked(
     fleet = gather(make_world, "ada")
     fleet.world.paper("POST", "/limits", pair="BEAMUSD", match_max="200")
     fleet.buy(notional="90")
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     order = fleet.orders(fleet.master, OrderKind.ENTRY)[0]
     assert (order.state, Execution.objects.filter(order=order).count()) == ("partial", 20)
     fleet.live(6)
@@ -136,7 +136,7 @@ def test_one_question_tells_of_all_orders_of_an_account(make_world: Callable[...
         fleet.buy(symbol=symbol, notional="20")
         # Orders cost no points; reading what became of them does.
         _budget(fleet, 15)
-        sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+        fleet.world.send(OrderKind.ENTRY)
     first, *others = fleet.orders(fleet.master, OrderKind.ENTRY)
     assert [order.state for order in (first, *others)] == ["acked"] * 3
     _budget(fleet, 0)
@@ -149,7 +149,7 @@ def test_an_order_that_nobody_was_asked_for_does_not_wait_for_its_next_turn(make
     fleet = gather(make_world)
     fleet.buy()
     _budget(fleet, 15)
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fleet.world.move(30)
     _budget(fleet, 15)
     booking.book_due(clock=fleet.world.clock)
@@ -175,7 +175,7 @@ def test_a_booking_leaves_points_for_a_lost_order_only_where_there_is_one(make_w
     fleet = gather(make_world)
     fleet.buy()
     _budget(fleet, 15)
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     (order,) = fleet.orders(fleet.master, OrderKind.ENTRY)
     lost = Order.objects.get(pk=order.pk)
     lost.pk, lost.client_order_id, lost.venue_order_id, lost.state = None, uuid.uuid4(), "", "unknown"

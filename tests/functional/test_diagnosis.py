@@ -20,7 +20,7 @@ from trading.models import Account, Inspection, InspectionKind, Venue
 from trading.services import cycles, diagnosis, halts
 from trading.services.diagnosis import Verdict
 
-WORKERS = ("worker@here", "execution@here", "exits@here")
+WORKERS = ("worker@here", "execution@here", "booking@here", "exits@here")
 PERMISSIONS = [*REQUIRED]
 
 
@@ -195,6 +195,7 @@ def test_cycles_that_do_not_run_and_accounts_that_are_held_fail(world: World) ->
     platform = said(blocks["NIJA"])
     assert {name for name, (verdict, _) in platform.items() if verdict is Verdict.FAILS} == {
         "worker",
+        "booking",
         "exits",
         "beat",
         "safety",

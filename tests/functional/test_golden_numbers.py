@@ -11,7 +11,6 @@ from copytrade.models import CopyOrder
 from copytrade.services import exits
 from tests.support.world import World
 from trading.models import Order, OrderKind, Position
-from trading.services import sending
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,10 +59,10 @@ def test_a_sale_planned_the_moment_the_master_sold_is_told_by_its_copy(make_worl
     world.settle()
 
     world.master_sells("BEAM-USD")
-    sending.send_ready(OrderKind.EXIT, clock=world.clock)
+    world.send(OrderKind.EXIT)
     # The bell of the executions may be heard before the one of the signal.
     exits.plan_due(clock=world.clock)
-    sending.send_ready(OrderKind.EXIT, clock=world.clock)
+    world.send(OrderKind.EXIT)
     world.settle()
 
     copy = CopyOrder.objects.get(account=ada.account, kind="exit")

@@ -16,7 +16,7 @@ from tests.functional.scenario import Fleet, gather
 from tests.nonces.caller import WrongClock
 from tests.support.world import Trader, World
 from trading.models import Account, Event, Lane, Order, OrderKind, Signal
-from trading.services import balances, booking, halts, lanes, private, reconciliation, sending, signals
+from trading.services import balances, booking, halts, lanes, private, reconciliation, signals
 from trading.services.lanes import Purpose
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -159,14 +159,14 @@ def test_an_exit_goes_before_an_entry_on_the_same_key(make_world: Callable[..., 
     fleet.buy()
     fleet.live(3)
     fleet.sell()
-    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.EXIT)
     fleet.buy(symbol="ETH-USD")
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
     exits.plan_due(clock=fleet.world.clock)
-    assert entries.execute(waiting_copies(), clock=fleet.world.clock) == 0, "a sale waits on this key"
-    assert sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock) == 1
-    assert entries.execute(waiting_copies(), clock=fleet.world.clock) == 1
+    assert fleet.world.copy(waiting_copies()) == 0, "a sale waits on this key"
+    assert fleet.world.send(OrderKind.EXIT) == 1
+    assert fleet.world.copy(waiting_copies()) == 1
     fleet.world.move(1)
     fleet.live(2)
     pairs = [(o.kind, o.state) for o in Order.objects.filter(account=fleet["ada"].account).order_by("sent_at", "pk")]
@@ -176,7 +176,7 @@ def test_an_exit_goes_before_an_entry_on_the_same_key(make_world: Callable[..., 
 def test_workers_that_claim_the_same_copies_send_each_once(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada", "ben", "cid")
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     together(*[lambda: fan_out.claim_signals(clock=fleet.world.clock)] * 3)
     assert (FanOut.objects.count(), CopyOrder.objects.count()) == (1, 3)
     copies = waiting_copies()
@@ -196,7 +196,7 @@ def test_workers_that_plan_sell_and_book_at_once_sell_and_book_once(make_world: 
 
     def everything() -> None:
         for _ in range(3):
-            sending.send_ready(OrderKind.EXIT, clock=clock)
+            fleet.world.send(OrderKind.EXIT)
             signals.emit_due(clock=clock)
             fan_out.claim_signals(clock=clock)
             exits.plan_due(clock=clock)
@@ -215,7 +215,7 @@ def test_workers_that_plan_sell_and_book_at_once_sell_and_book_once(make_world: 
 def test_a_stop_that_races_claims_lets_none_pass_once_it_has_committed(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, *"abcdef")
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
     copies = waiting_copies()
     sent_by_then: list[int] = []

@@ -16,7 +16,7 @@ from tests.functional.scenario import BEAM, Fleet, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.models import Adjustment, Event, EventKind, Order, OrderKind, Position
-from trading.services import halts, intake, sending
+from trading.services import halts, intake
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OPERATOR = "operator@nija.example"
@@ -89,10 +89,10 @@ def test_nothing_is_handed_over_while_its_sale_is_under_way(make_world: Callable
     clock = fleet.world.clock
     fleet.spoil("drop_after", name="ada")
     fleet.sell()
-    sending.send_ready(OrderKind.EXIT, clock=clock)
+    fleet.world.send(OrderKind.EXIT)
     fan_out.claim_signals(clock=clock)
     exits.plan_due(clock=clock)
-    sending.send_ready(OrderKind.EXIT, clock=clock)
+    fleet.world.send(OrderKind.EXIT)
     assert [order.state for order in fleet.orders(fleet["ada"], OrderKind.EXIT)] == ["unknown"]
     report = hand_over(fleet, "ada")
     assert report.released == ()

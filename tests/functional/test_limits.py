@@ -31,7 +31,7 @@ def copies() -> list[int]:
 
 def signal_without_copies(fleet: Fleet, **order: str) -> None:
     fleet.buy(**order)
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
 
 
@@ -84,7 +84,7 @@ def test_every_setting_of_a_follower_is_obeyed_when_his_entry_is_claimed(make_wo
 def test_a_master_order_in_two_signals_takes_max_risk_once(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada", multiplier=D(10), max_risk=D("0.05"))
     fleet.buy(notional="60")
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     first = Signal.objects.get()
     # The later fills of the same order in a signal of their own, as when the first had waited a second.
     second = Signal.objects.get()
@@ -92,8 +92,8 @@ def test_a_master_order_in_two_signals_takes_max_risk_once(make_world: Callable[
     second.save()
     Position.objects.filter(account=fleet.master.account).update(signal_count=2)
     fan_out.claim_signals(clock=fleet.world.clock)
-    entries.execute(copies(), clock=fleet.world.clock)
-    entries.execute(copies(), clock=fleet.world.clock)
+    fleet.world.copy(copies())
+    fleet.world.copy(copies())
     taken = fleet.copy(fleet["ada"], sequence=first.sequence)
     assert (taken.status, taken.cap) == ("ordered", "max_risk")
     assert fleet.copy(fleet["ada"], sequence=2).reason in ("risk_used_up", "below_quantity_min")
@@ -122,7 +122,7 @@ def test_two_signals_in_flight_share_the_cash_there_is(make_world: Callable[...,
     fleet.buy(notional="100")
     fleet.buy(notional="100", symbol="ETH-USD")
     for _ in range(2):
-        sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+        fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
     claimed = entries._claim(copies(), clock=fleet.world.clock)
     assert len(claimed) == 1
@@ -133,7 +133,7 @@ def test_two_signals_in_flight_share_the_cash_there_is(make_world: Callable[...,
     fleet.world.move(1)
     sending.transmit(claimed, clock=fleet.world.clock)
     fleet.world.move(1)
-    entries.execute(copies(), clock=fleet.world.clock)
+    fleet.world.copy(copies())
     assert [o.state for o in fleet.orders(trader, OrderKind.ENTRY)] == ["filled", "filled"]
     second = CopyOrder.objects.exclude(signal__sequence=2).get(account=trader.account, cap="cash")
     assert second.status == "ordered"
@@ -166,7 +166,7 @@ def test_a_stale_balance_is_read_at_once_before_sizing(make_world: Callable[...,
     fleet.world.move(31)
     Account.objects.filter(role=Role.MASTER).update(balances_as_of=fleet.world.clock.now())
     signal_without_copies(fleet)
-    entries.execute(copies(), clock=fleet.world.clock)
+    fleet.world.copy(copies())
     copied = fleet.copy(fleet["ada"])
     assert (copied.equity, copied.equity_source) == (500, "live")
 
@@ -196,7 +196,7 @@ def test_an_entry_needs_a_known_clock_and_an_exit_does_not(make_world: Callable[
     fleet.live(3)
     signal_without_copies(fleet, notional="50")
     Venue.objects.update(offset_ms=650)
-    assert entries.execute(copies(), clock=fleet.world.clock) == 0
+    assert fleet.world.copy(copies()) == 0
     copied = fleet.copy(fleet["ada"], sequence=2)
     assert (copied.reason, "650 ms behind" in copied.sentence) == ("clock_unknown", True)
     fleet.sell()
@@ -228,7 +228,7 @@ def test_an_entry_in_a_pair_kraken_has_closed_is_skipped(make_world: Callable[..
     fleet = gather(make_world, "ada")
     signal_without_copies(fleet)
     Instrument.objects.filter(symbol=BEAM).update(tradable=False)
-    entries.execute(copies(), clock=fleet.world.clock)
+    fleet.world.copy(copies())
     assert fleet.copy(fleet["ada"]).reason == "not_tradable"
 
 

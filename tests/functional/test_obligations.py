@@ -9,12 +9,12 @@ from fractions import Fraction
 import pytest
 
 from copytrade.models import CopyOrder
-from copytrade.services import entries, exits, fan_out
+from copytrade.services import exits, fan_out
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.models import Account, Adjustment, Event, Order, OrderKind, Position, Signal
-from trading.services import balances, sending
+from trading.services import balances
 from trading.services.lanes import Purpose
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,7 +66,7 @@ def test_the_masters_partial_fills_are_copied_part_by_part_and_sold_whole(make_w
 def test_an_entry_that_fills_in_part_is_sold_as_far_as_it_filled(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fleet.world.paper("POST", "/limits", pair="BEAMUSD", order_max="1234.5")
     fleet.live(3)
     (order,) = fleet.orders(fleet["ada"], OrderKind.ENTRY)
@@ -136,7 +136,7 @@ def test_small_debts_wait_until_they_are_worth_an_order(make_world: Callable[...
 def test_dust_is_shown_kept_and_not_retried(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fleet.world.paper("POST", "/limits", pair="BEAMUSD", order_max="399")
     fleet.live(3)
     fleet.world.paper("POST", "/limits", pair="BEAMUSD")
@@ -231,12 +231,12 @@ def test_a_late_joiner_owes_nothing_he_never_bought(make_world: Callable[..., Wo
 def test_a_copy_that_comes_after_the_masters_exit_is_not_bought(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fleet.sell()
-    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.EXIT)
     fan_out.claim_signals(clock=fleet.world.clock)
     waiting = list(CopyOrder.objects.filter(kind="entry").values_list("pk", flat=True))
-    assert entries.execute(waiting, clock=fleet.world.clock) == 0
+    assert fleet.world.copy(waiting) == 0
     fleet.live(2)
     assert fleet.copy(fleet["ada"]).reason == "master_already_out"
     assert fleet.copy(fleet["ada"], sequence=2).reason == "nothing_to_sell"
@@ -314,7 +314,7 @@ def test_one_live_exit_at_a_time_whoever_plans(make_world: Callable[..., World])
     fleet.buy()
     fleet.live(3)
     fleet.sell(fraction="1/2")
-    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.EXIT)
     fan_out.claim_signals(clock=fleet.world.clock)
     assert [exits.plan_due(clock=fleet.world.clock) for _ in range(3)] == [1, 0, 0]
     assert Order.objects.filter(account=fleet["ada"].account, kind="exit").count() == 1

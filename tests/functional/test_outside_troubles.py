@@ -34,7 +34,7 @@ from trading.models import (
     Position,
     Signal,
 )
-from trading.services import booking, outside, sending
+from trading.services import booking, outside
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -51,7 +51,7 @@ def test_an_order_of_ours_whose_answer_was_lost_is_not_adopted_as_one_outside(fl
     fleet.spoil("drop_after")
     fleet.buy()
     for _ in range(4):
-        sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+        fleet.world.send(OrderKind.ENTRY)
         look_now(fleet)
         fleet.world.move(1)
     (order,) = Order.objects.filter(account=fleet.master.account)
@@ -69,7 +69,7 @@ def test_a_sale_outside_waits_for_an_order_of_ours_and_then_takes_what_is_left(f
     managed = fleet.world.managed(fleet.master, BEAM)
     fleet.spoil("drop_after")
     fleet.sell(fraction="0.5")
-    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.EXIT)
     fleet.by_hand("master", Side.SELL, quantity="1000")
     look_now(fleet)
     assert [o.filled for o in outside_orders(fleet)] in ([], [0])

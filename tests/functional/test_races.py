@@ -46,7 +46,7 @@ def followers(fleet: Fleet) -> list[Trader]:
 def pending_copies(fleet: Fleet, *, symbol: str = BEAM) -> list[int]:
     """The master has bought, his signal is fanned out, nothing is claimed yet."""
     fleet.buy(symbol=symbol)
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     assert fan_out.claim_signals(clock=fleet.world.clock) == 1
     return list(CopyOrder.objects.filter(status=CopyStatus.PENDING).order_by("pk").values_list("pk", flat=True))
 
@@ -177,10 +177,10 @@ def test_a_claim_passes_over_an_account_whose_stop_is_not_committed_and_then_ref
     stop.start()
     written.until_reached()
 
-    assert entries.execute(copies, clock=clock) == 2
+    assert fleet.world.copy(copies) == 2
     written.let_go()
     stop.until_it_ends()
-    assert entries.execute(copies, clock=clock) == 0
+    assert fleet.world.copy(copies) == 0
 
     assert entries_asked(fleet) == {"ada": 0, "ben": 1, "cid": 1}
     assert fleet.copy(ada).status == CopyStatus.SKIPPED
@@ -220,6 +220,7 @@ def test_two_claims_of_the_same_copies_send_each_of_them_once(fleet: Fleet, monk
     assert second.until_it_ends() == 0
     claimed.let_go()
     assert first.until_it_ends() == len(NAMES)
+    fleet.world.book()
 
     assert entries_asked(fleet) == dict.fromkeys(NAMES, 1)
     assert all(len(fleet.at_exchange(trader, "buy")) == 1 for trader in followers(fleet))
@@ -242,7 +243,7 @@ def test_claims_of_two_signals_at_once_open_no_more_positions_than_the_follower_
     assert second.until_it_ends() == 0
     claimed.let_go()
     assert first.until_it_ends() == 1
-    assert entries.execute(second_copies, clock=fleet.world.clock) == 0
+    assert fleet.world.copy(second_copies) == 0
 
     assert entries_asked(fleet) == {"ada": 1}
     refused = CopyOrder.objects.get(pk__in=second_copies)
@@ -266,6 +267,7 @@ def test_a_lane_that_is_being_claimed_for_an_order_is_given_to_no_read(
     assert {name: len(fleet.log(trader)) for name, trader in fleet.followers.items()} == before
     claimed.let_go()
     claim.until_it_ends()
+    fleet.world.book()
 
     assert entries_asked(fleet) == dict.fromkeys(NAMES, 1)
     fleet.assert_books_agree()
@@ -276,7 +278,7 @@ def test_two_workers_that_take_the_same_signal_make_its_copies_once(
 ) -> None:
     clock = fleet.world.clock
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=clock)
+    fleet.world.send(OrderKind.ENTRY)
     first = Actor(partial(fan_out.claim_signals, clock=clock))
     inside = first.hold(monkeypatch, fan_out, "_entry", when="before")
     first.start()
@@ -298,7 +300,7 @@ def test_two_workers_that_take_the_same_signal_make_its_copies_once(
 def acknowledged(fleet: Fleet, trader: Trader, *, times: int = 1) -> Order:
     """The master has bought, this follower's copy is at the exchange and not booked."""
     fleet.spoil("error:EService:Busy", name=trader.account.user.email.split("@")[0], endpoint="QueryOrders")
-    entries.execute(pending_copies(fleet), clock=fleet.world.clock)
+    fleet.world.copy(pending_copies(fleet))
     order = Order.objects.get(account=trader.account, state=OrderState.ACKED)
     assert not order.executions.exists()
     return order
@@ -326,7 +328,7 @@ def test_a_booking_waits_for_the_other_one_of_its_position_and_finds_it_done(
 ) -> None:
     order = fleet.buy()
     fleet.spoil("error:EService:Busy", endpoint="QueryOrders")
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     first = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock))
     folded = first.hold(monkeypatch, booking, "_fold", when="after")
     first.start()
@@ -353,7 +355,7 @@ def late_fill(fleet: Fleet, trader: Trader) -> Order:
     fleet.world.settle()
     order = acknowledged(fleet, trader)
     fleet.sell()
-    sending.send_ready(OrderKind.EXIT, clock=clock)
+    fleet.world.send(OrderKind.EXIT)
     assert fan_out.claim_signals(clock=clock) == 1
     return order
 
@@ -409,7 +411,7 @@ def test_two_that_plan_exits_at_once_plan_one_for_each_position(fleet: Fleet, mo
     fleet.buy()
     fleet.world.settle()
     fleet.sell()
-    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.EXIT)
     fan_out.claim_signals(clock=fleet.world.clock)
     first = Actor(partial(exits.plan_due, clock=fleet.world.clock))
     planned = first.hold(monkeypatch, exits, "_link", when="before")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def signalled(fleet: Fleet) -> list[int]:
     """The master has bought, the copies wait; their ids."""
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
     copies = Signal.objects.get(kind="entry").copies
     return list(copies.values_list("pk", flat=True))
@@ -36,7 +36,7 @@ def test_after_the_stop_no_entry_is_claimed_and_the_copies_say_why(make_world: C
     copies = signalled(fleet)
     report = stop(fleet)
     assert (report.followers, report.already_sent, report.open_positions) == (2, 0, 1)
-    assert entries.execute(copies, clock=fleet.world.clock) == 0
+    assert fleet.world.copy(copies) == 0
     for name in ("ada", "ben"):
         assert fleet.asked(fleet[name]) == 0
         copied = fleet.copy(fleet[name])
@@ -78,6 +78,7 @@ def test_the_stop_of_one_account_reaches_its_unwritten_entry_and_nobody_elses(
     claimed = entries._claim(signalled(fleet), clock=fleet.world.clock)
     halts.stop_account(fleet["ada"].account, actor="ada", reason="enough", clock=fleet.world.clock)
     sending.transmit(claimed, clock=fleet.world.clock)
+    fleet.world.book()
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["not_placed"]
     assert [o.state for o in fleet.orders(fleet["ben"], OrderKind.ENTRY)] == ["filled"]
     assert (fleet.asked(fleet["ada"]), fleet.asked(fleet["ben"])) == (0, 1)
@@ -88,7 +89,7 @@ def test_what_was_sent_before_the_stop_is_counted_booked_and_sold_with_the_maste
 ) -> None:
     fleet = gather(make_world, "ada")
     fleet.spoil("drop_after", name="ada")
-    entries.execute(signalled(fleet), clock=fleet.world.clock)
+    fleet.world.copy(signalled(fleet))
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["unknown"]
     assert stop(fleet).already_sent == 1
     fleet.live(3)
@@ -103,7 +104,7 @@ def test_a_stop_reaches_the_masters_waiting_entry(make_world: Callable[..., Worl
     fleet = gather(make_world)
     order = fleet.buy()
     stop(fleet)
-    assert sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock) == 0
+    assert fleet.world.send(OrderKind.ENTRY) == 0
     order.refresh_from_db()
     assert (order.state, "drill" in order.refusal) == ("skipped", True)
     assert fleet.asked(fleet.master) == 0
@@ -115,7 +116,7 @@ def test_the_masters_own_stop_reaches_his_waiting_entry(make_world: Callable[...
     fleet = gather(make_world)
     order = fleet.buy()
     halts.stop_account(fleet.master.account, actor="operator", reason="enough", clock=fleet.world.clock)
-    assert sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock) == 0
+    assert fleet.world.send(OrderKind.ENTRY) == 0
     order.refresh_from_db()
     assert (order.state, order.refusal) == ("skipped", "The account is stopped")
     assert fleet.asked(fleet.master) == 0
@@ -150,7 +151,7 @@ def test_entry_blocking_in_the_environment_blocks_whatever_the_database_says(
     fleet.live(2)
     waiting.refresh_from_db()
     assert waiting.state == "skipped"
-    assert entries.execute(copies, clock=fleet.world.clock) == 0
+    assert fleet.world.copy(copies) == 0
     assert "ENTRY_BLOCKING" in fleet.copy(fleet["ada"]).sentence
     with pytest.raises(MasterOrderRefused, match="ENTRY_BLOCKING"):
         fleet.buy()
@@ -199,7 +200,7 @@ def test_copies_are_refused_where_orders_are_not_allowed(make_world: Callable[..
     fleet = gather(make_world, "ada")
     copies = signalled(fleet)
     fleet.world.settings.ORDERS_ALLOWED = False
-    assert entries.execute(copies, clock=fleet.world.clock) == 0
+    assert fleet.world.copy(copies) == 0
     assert fleet.copy(fleet["ada"]).reason == "orders_not_allowed"
     assert fleet.asked(fleet["ada"]) == 0
 

@@ -8,12 +8,12 @@ import pytest
 
 from accounts.models import Credential
 from copytrade.models import CopyOrder
-from copytrade.services import entries, exits, fan_out, watch
+from copytrade.services import exits, fan_out, watch
 from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
 from trading.domain.order_state import OrderEvent
 from trading.models import Event, EventKind, Inspection, Order, OrderKind
-from trading.services import alerts, market, orders, sending, undecided
+from trading.services import alerts, market, orders, undecided
 from trading.services.undecided import Verdict
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -23,13 +23,13 @@ OPERATOR = "operator@nija.example"
 def lost(fleet: Fleet, kind: OrderKind) -> Order:
     """Ada's copy of what the master just asked for is sent, its answer lost, and it is made a person's case at once."""
     clock = fleet.world.clock
-    sending.send_ready(kind, clock=clock)
+    fleet.world.send(kind)
     fan_out.claim_signals(clock=clock)
     if kind == OrderKind.ENTRY:
-        entries.execute(list(CopyOrder.objects.filter(status="pending").values_list("pk", flat=True)), clock=clock)
+        fleet.world.copy(list(CopyOrder.objects.filter(status="pending").values_list("pk", flat=True)))
     else:
         exits.plan_due(clock=clock)
-        sending.send_ready(kind, clock=clock)
+        fleet.world.send(kind)
     order = fleet.orders(fleet["ada"], kind)[-1]
     assert order.state == "unknown"
     orders.move_one(order.pk, OrderEvent.GIVEN_UP)

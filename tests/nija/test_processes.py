@@ -20,9 +20,16 @@ SYSTEM = processes.System(
 )
 
 
-def test_only_execution_and_exits_hold_the_private_key() -> None:
+def test_only_execution_booking_and_exits_hold_the_private_key() -> None:
     held = {child.name: child.environment["NIJA_VAULT_PRIVATE_KEY"] for child in processes.application(SYSTEM)}
-    assert held == {"web": "", "worker": "", "execution": "private", "exits": "private", "beat": ""}
+    assert held == {
+        "web": "",
+        "worker": "",
+        "execution": "private",
+        "booking": "private",
+        "exits": "private",
+        "beat": "",
+    }
 
 
 def test_no_process_holds_plain_api_keys_of_the_environment() -> None:
@@ -52,6 +59,6 @@ def test_every_queue_is_consumed_by_exactly_one_process() -> None:
 def test_the_procfile_runs_the_same_processes_on_the_same_queues() -> None:
     lines = (processes.BASE_DIR / "Procfile").read_text().splitlines()
     commands = dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
-    assert set(commands) == {"release", "web", "worker", "execution", "exits", "beat"}
+    assert set(commands) == {"release", "web", "worker", "execution", "booking", "exits", "beat"}
     queues = {name: match[1] for name, text in commands.items() if (match := re.search(r" -Q (\S+)", text))}
     assert queues == processes.WORKER_QUEUES

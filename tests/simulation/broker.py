@@ -154,5 +154,6 @@ class Worker:
 QUEUES_OF: Mapping[str, tuple[str, ...]] = {
     "worker": ("planning", "default"),
     "execution": ("entries", "background"),
+    "booking": ("bookings",),
     "exits": ("exits",),
 }

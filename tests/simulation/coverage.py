@@ -43,6 +43,17 @@ KILLED_AT: Mapping[str, tuple[str, ...]] = {
         "about to ring",
         "task done",
     ),
+    "booking": (
+        "nonce taken",
+        "about to write read",
+        "written read",
+        "answer read read",
+        "executions booked",
+        "signal committed",
+        "order final",
+        "about to ring",
+        "task done",
+    ),
     "exits": (
         "nonce taken",
         "exit SENDING committed",
@@ -61,7 +72,7 @@ KILLED_AT: Mapping[str, tuple[str, ...]] = {
         "task done",
     ),
 }
-QUEUES_OF_MONEY = ("planning", "default", "entries", "background", "exits")
+QUEUES_OF_MONEY = ("planning", "default", "entries", "background", "bookings", "exits")
 #: What people did, to make sure that they do all of it.
 ACTS = (
     "master bought",

@@ -39,7 +39,7 @@ from trading.services.clock import SystemClock
 TASKS = frozenset(
     {
         *(f"trading.tasks.{name}" for name in ("emit_due_signals", "send_entries", "send_exits", "resolve_unknown")),
-        *(f"trading.tasks.{name}" for name in ("book_orders", "refresh_prices", "refresh_balances")),
+        *(f"trading.tasks.{name}" for name in ("book_answered", "book_orders", "refresh_prices", "refresh_balances")),
         *(f"trading.tasks.{name}" for name in ("measure_venue_clock", "cancel_entries", "watch_outside_trades")),
         "trading.tasks.record_equity",
         *(f"copytrade.tasks.{name}" for name in ("claim_signals", "execute_entries", "sweep_entries", "plan_exits")),

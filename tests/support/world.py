@@ -182,10 +182,30 @@ class World:
                 sending.send_ready(OrderKind.ENTRY, clock=self.clock),
                 self._entries(),
                 reconciliation.resolve_due(clock=self.clock),
-                booking.book_due(clock=self.clock),
+                self.book(),
                 outside.look(clock=self.clock),
             )
         )
+
+    def send(self, kind: OrderKind) -> int:
+        """Send what is READY, and book what Kraken took as its bells ask; how many were sent."""
+        sent = sending.send_ready(kind, clock=self.clock)
+        self.book_answered()
+        return sent
+
+    def copy(self, copy_ids: list[int]) -> int:
+        """Execute these copies and book what Kraken took; how many were sent."""
+        sent = entries.execute(copy_ids, clock=self.clock)
+        self.book_answered()
+        return sent
+
+    def book_answered(self) -> int:
+        """What the bells of sending ask for."""
+        unasked = Order.objects.filter(state=OrderState.ACKED, booking_tried_at__isnull=True)
+        return booking.book_answered(list(unasked.values_list("pk", flat=True)), clock=self.clock)
+
+    def book(self) -> int:
+        return self.book_answered() + booking.book_due(clock=self.clock)
 
     def settle(self, *, step_s: float = 1.0) -> None:
         """Rounds, a second apart, until two in a row find nothing to do."""

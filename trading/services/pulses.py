@@ -13,7 +13,7 @@ from trading.services.alerts import Alarm
 from trading.services.clock import Clock
 
 #: The queues of nija/celery.py; a test holds the two together.
-QUEUES = ("planning", "default", "entries", "background", "exits")
+QUEUES = ("planning", "default", "entries", "background", "bookings", "exits")
 SILENT_AFTER = timedelta(seconds=30)
 
 

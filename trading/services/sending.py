@@ -140,9 +140,10 @@ def _entries_may_go(ids: Sequence[int], *, now: datetime) -> bool:
 
 
 def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
-    """Write these orders side by side, keep every outcome, give the lanes back, book what was taken.
+    """Write these orders side by side; as answers arrive, keep what they mean and give their lanes back.
 
-    Call outside any transaction, after the one that committed SENDING.
+    What Kraken took is booked by others, who are rung: neither the rest of this batch nor the next one waits for that. Call
+    outside any transaction, after the one that committed SENDING.
     """
     if not outgoing:
         return
@@ -150,7 +151,9 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
     entries = [item.order.account_id for item in outgoing if item.order.kind == OrderKind.ENTRY]
     stops = _Stops()
     batch: Batch[Outgoing, str] = private.senders().batch()
+    held = {item.grant.credential_id: item.grant for item in outgoing}
     outcomes: dict[uuid.UUID, object] = {}
+    untold: list[tuple[Outgoing, object]] = []
     try:
         stops.look(entries)
         unopened: list[tuple[Outgoing, object]] = []
@@ -163,21 +166,43 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
                 continue
             works[item] = partial(_write, item, kraken, stops=stops, clock=clock, offset=offset)
         batch.begin(works)
-        _keep(unopened, now=clock.now())
+        untold += _settle(unopened, held, clock=clock)
         while batch.pending:
             answers = [(item, _answer(ended)) for item, ended in batch.wait(STOP_LOOK_S)]
             outcomes |= {item.grant.credential_id: answer for item, answer in answers}
-            _keep(answers, now=clock.now())
+            untold += _settle(answers, held, clock=clock)
+            # A bell for each answer would cost more than the answer: those that come close together are told together.
+            if not answers or not batch.pending or len(untold) >= booking.RUNG_MAX:
+                _tell(untold)
+                untold.clear()
             if batch.pending:
                 stops.look(entries)
     finally:
         # A lane is given back only when its request is over, whatever went wrong here.
         batch.wait_for_all()
-        lanes.release([item.grant for item in outgoing], outcomes, clock=clock)
-    doorbell.changed(
-        Account.objects.filter(orders__in=[i.order.pk for i in outgoing]).values_list("user_id", flat=True)
-    )
-    booking.book([item.order.pk for item in outgoing], clock=clock)
+        lanes.release(list(held.values()), outcomes, clock=clock)
+    _tell(untold)
+
+
+def _settle(
+    answers: Sequence[tuple[Outgoing, object]], held: dict[uuid.UUID, Grant], *, clock: Clock
+) -> Sequence[tuple[Outgoing, object]]:
+    """Commit what these answers mean, then give back their lanes, which are no longer among those `held`; the answers."""
+    if answers:
+        _keep(answers, now=clock.now())
+        outcomes = {item.grant.credential_id: answer for item, answer in answers}
+        lanes.release([item.grant for item, _ in answers], outcomes, clock=clock)
+        for key in outcomes:
+            del held[key]
+    return answers
+
+
+def _tell(answers: Sequence[tuple[Outgoing, object]]) -> None:
+    """Ask for the bookings of what Kraken took, and have open pages look again."""
+    booking.ring([item.order.pk for item, answer in answers if isinstance(answer, str)])
+    if answers:
+        theirs = Account.objects.filter(pk__in={item.order.account_id for item, _ in answers})
+        doorbell.changed(theirs.values_list("user_id", flat=True))
 
 
 class _Stops:
