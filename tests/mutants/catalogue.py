@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 BAD_DAYS = "tests/functional/test_bad_days.py::"
 BOOKING = "tests/functional/test_booking.py::"
+TOGETHER = "tests/trading/services/test_booking_together.py::"
 LIMITS = "tests/functional/test_limits.py::"
 OBLIGATIONS = "tests/functional/test_obligations.py::"
 OUTCOMES = "tests/functional/test_order_outcomes.py::"
@@ -234,6 +235,32 @@ MUTANTS: tuple[Mutant, ...] = (
         "        is_part = {e.order.pk for e in possible if e.report.venue.status is not VenueStatus.CLOSED}\n"
         "        done = [entry for entry in possible if entry.order.pk in is_part or _fold(entry, now=now)]\n",
         (OBLIGATIONS + "test_an_entry_that_fills_in_part_is_sold_as_far_as_it_filled",),
+    ),
+    Mutant(
+        "one report that cannot be booked keeps back all that came with it",
+        BOOKED,
+        "            for report in batch:\n                _book_alone(report, now=now)\n",
+        "            continue\n",
+        (TOGETHER + "test_what_the_database_refuses_of_one_order_is_booked_of_the_others",),
+    ),
+    Mutant(
+        "rings for no exit after a late entry",
+        BOOKED,
+        "last.get(order.instrument_id, 0) > order.signal.sequence",
+        "last.get(order.instrument_id, 0) > order.signal.sequence + 1",
+        (TOGETHER + "test_exits_are_planned_after_a_booking_only_where_one_may_be_owed",),
+    ),
+    Mutant(
+        "keeps every lane until the last answer",
+        SENDING,
+        "        lanes.release([item.grant for item, _ in answers], outcomes, clock=clock)\n"
+        "        for key in outcomes:\n"
+        "            del held[key]\n",
+        "",
+        (
+            "tests/functional/test_answers.py::"
+            "test_a_late_answer_holds_up_neither_the_lanes_nor_the_bookings_of_the_others",
+        ),
     ),
     # Booked twice, counted twice.
     Mutant(

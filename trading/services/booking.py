@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Max, Q, QuerySet
 
 from trading import doorbell
 from trading.domain import position as fold
@@ -95,16 +95,11 @@ def ring(order_ids: Sequence[int]) -> None:
 def book_answered(order_ids: Collection[int], *, clock: Clock) -> int:
     """Book those that Kraken has just taken, unless somebody asked for them already; how many were booked.
 
-    The master's go first and alone, whoever's bell was heard: everybody waits for his, and no follower's slow answer may hold
-    it up.
+    The master's are booked whoever's bell was heard, since everybody waits for them.
     """
     unasked = Order.objects.filter(state__in=AT_VENUE, account__venue=settings.VENUE, booking_tried_at__isnull=True)
     his = Q(account__role=Role.MASTER)
-    rows = unasked.filter(his | Q(pk__in=order_ids)).order_by("pk").values_list("pk", "account__role")[:BATCH_MAX]
-    by_role: dict[str, list[int]] = {Role.MASTER: [], Role.FOLLOWER: []}
-    for order_id, role in rows:
-        by_role[role].append(order_id)
-    return sum(book(ids, clock=clock) for ids in by_role.values())
+    return _book_masters_first(unasked.filter(his | Q(pk__in=order_ids)).order_by("pk"), clock=clock)
 
 
 def book_due(*, clock: Clock) -> int:
@@ -115,8 +110,17 @@ def book_due(*, clock: Clock) -> int:
     at_venue = Order.objects.filter(state__in=AT_VENUE, account__venue=settings.VENUE)
     outside = Q(origin=OrderOrigin.OUTSIDE)
     waiting = (~outside & (young | old)) | (outside & Q(booking_tried_at__lt=now - ASK_OUTSIDE_AGAIN))
-    due = at_venue.filter(waiting | Q(booking_tried_at__isnull=True)).order_by("booking_tried_at", "pk")
-    return book(list(due.values_list("pk", flat=True)[:BATCH_MAX]), clock=clock)
+    due = at_venue.filter(waiting | Q(booking_tried_at__isnull=True))
+    # PostgreSQL would have those last that nobody was asked for.
+    return _book_masters_first(due.order_by(F("booking_tried_at").asc(nulls_first=True), "pk"), clock=clock)
+
+
+def _book_masters_first(due: QuerySet[Order], *, clock: Clock) -> int:
+    """The master's alone: no follower's slow answer may hold them up."""
+    by_role: dict[str, list[int]] = {Role.MASTER: [], Role.FOLLOWER: []}
+    for order_id, role in due.values_list("pk", "account__role")[:BATCH_MAX]:
+        by_role[role].append(order_id)
+    return sum(book(ids, clock=clock) for ids in by_role.values())
 
 
 def book(order_ids: Collection[int], *, clock: Clock) -> int:
