@@ -126,10 +126,14 @@ def _book_masters_first(due: QuerySet[Order], *, clock: Clock) -> int:
 def book(order_ids: Collection[int], *, clock: Clock) -> int:
     """Ask Kraken what became of these orders and book it; orders that are not at Kraken are passed over.
 
-    One question tells all of an account's orders for the same points of its key's budget, so all of them are asked for.
+    So many at once as are asked side by side: nobody's booking waits for the questions about the rest.
     """
-    if not order_ids:
-        return 0
+    ids = list(order_ids)
+    return sum(_book_some(ids[start : start + RUNG_MAX], clock=clock) for start in range(0, len(ids), RUNG_MAX))
+
+
+def _book_some(order_ids: Sequence[int], *, clock: Clock) -> int:
+    """One question tells all of an account's orders for the same points of its key's budget, so all of them are asked for."""
     wanted = Order.objects.filter(pk__in=order_ids, state__in=AT_VENUE)
     ours = Q(account__in=wanted.values("account")) & ~Q(origin=OrderOrigin.OUTSIDE)
     found = Order.objects.filter(ours | Q(pk__in=order_ids), state__in=AT_VENUE).select_related("account")
