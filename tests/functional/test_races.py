@@ -21,7 +21,7 @@ from trading import doorbell
 from trading.domain.instrument import Side
 from trading.domain.order_state import OrderState
 from trading.models import Execution, Order, OrderKind, OrderOrigin, Signal
-from trading.services import balances, booking, halts, lanes, outside, sending
+from trading.services import asking, balances, booking, halts, lanes, outside, sending
 from trading.services.lanes import Purpose
 
 pytestmark = [
@@ -48,6 +48,10 @@ def pending_copies(fleet: Fleet, *, symbol: str = BEAM) -> list[int]:
     fleet.buy(symbol=symbol)
     fleet.world.send(OrderKind.ENTRY)
     assert fan_out.claim_signals(clock=fleet.world.clock) == 1
+    return pending()
+
+
+def pending() -> list[int]:
     return list(CopyOrder.objects.filter(status=CopyStatus.PENDING).order_by("pk").values_list("pk", flat=True))
 
 
@@ -343,6 +347,36 @@ def test_a_booking_waits_for_the_other_one_of_its_position_and_finds_it_done(
     assert Signal.objects.count() == 1
     assert Execution.objects.filter(order=order).count() == len(fleet.at_exchange(fleet.master, "buy")[0]["trades"])
     fleet.assert_books_agree(fleet.master)
+
+
+def test_bookings_of_the_same_accounts_in_two_instruments_both_end(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each locks positions of its own, and then the rows of the same accounts."""
+    clock = fleet.world.clock
+    fleet.world.pin("ETHUSD", bid="3000", ask="3000.01")
+    pending_copies(fleet)
+    entries.execute(pending_copies(fleet, symbol="ETH-USD"), clock=clock)
+    entries.execute(pending(), clock=clock)
+    copied = Order.objects.filter(origin=OrderOrigin.COPY, state=OrderState.ACKED).select_related("account")
+    reports = {
+        symbol: asking.ask({o.account_id: [o] for o in copied.filter(instrument__symbol=symbol)}, clock=clock)
+        for symbol in (BEAM, "ETH-USD")
+    }
+    assert [len(mine) for mine in reports.values()] == [len(NAMES)] * 2
+    first = Actor(partial(booking.book_reports, reports[BEAM], now=clock.now()))
+    written = first.hold(monkeypatch, booking, "_move", when="before")
+    first.start()
+    written.until_reached()
+
+    second = Actor(partial(booking.book_reports, list(reversed(reports["ETH-USD"])), now=clock.now())).start()
+    second.until_it_waits()
+    written.let_go()
+    first.until_it_ends()
+    second.until_it_ends()
+
+    assert states(followers(fleet)) == {OrderState.FILLED}
+    fleet.assert_books_agree()
 
 
 # Booking and planning exits.
