@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
-from django.db.models import Model
+from django.db.models import F, Model
 from django.test import override_settings
 
 from copytrade.models import CopyOrder, FanOut
@@ -124,6 +125,14 @@ def test_planted_corruption_is_found_under_its_invariant_and_nothing_else_is(tra
     assert {found for found, _, _ in told} <= expected, told
     assert report.not_compared == ()
     assert report.count >= 1
+
+
+def test_a_sale_booked_by_a_clock_that_was_set_back_since_it_was_planned_is_in_order(traded: Traded) -> None:
+    """Its booking is then earlier than the master's exit that it answers."""
+    Execution.objects.filter(side="sell", account__role="follower").update(
+        booked_at=F("booked_at") - timedelta(seconds=5)
+    )
+    assert [finding.sentence for finding in traded.check().findings] == []
 
 
 @pytest.mark.parametrize(

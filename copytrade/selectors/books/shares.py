@@ -45,7 +45,8 @@ MOVED = Decimal("0.9")
 
 _PLACE = ["account_id", "instrument_id"]
 _POSITION = ["pk", *_PLACE, "managed", "is_open", "opened_at", "opened_sequence", "updated_at"]
-_EXECUTION = ["pk", *_PLACE, "side", "quantity", "price", "booked_at", "order__signal__sequence"]
+_EXECUTION = ["pk", *_PLACE, "side", "quantity", "price", "booked_at"]
+_EXECUTION += ["order__created_at", "order__signal__sequence"]
 _ADJUSTMENT = ["pk", *_PLACE, "managed_before", "managed_after", "after_sequence", "created_at"]
 _CLOSE = ["pk", *_PLACE, "after_sequence", "created_at"]
 _ENTRY = ["pk", *_PLACE, "signal__sequence", "filled"]
@@ -253,7 +254,8 @@ def _trips(place: _Place) -> Iterator[_Trip]:
             continue
         if trip is None:
             trip = _Trip(began_at=at, ended_at=at, last_price=row.price, last_pk=row.pk)
-        trip.ended_at, trip.last_price, trip.last_pk = at, row.price, row.pk
+        # A sale was planned on what was known then, which a clock that was set back must not make later than its booking.
+        trip.ended_at, trip.last_price, trip.last_pk = max(at, row.order__created_at), row.price, row.pk
         if row.side == Side.BUY:
             managed += row.quantity
             sequence = row.order__signal__sequence or 0
