@@ -72,6 +72,26 @@ KILLED_AT: Mapping[str, tuple[str, ...]] = {
         "task done",
     ),
 }
+#: Few runs come by these at all: who is meant to be killed there is killed the first time.
+RARE = frozenset(
+    {
+        ("worker", "signal committed"),
+        ("execution", "no answer order"),
+        ("execution", "executions booked"),
+        ("execution", "signal committed"),
+        ("execution", "order final"),
+        ("execution", "reduction booked"),
+        ("execution", "outside order adopted"),
+        ("exits", "no answer order"),
+        ("exits", "orphan adopted"),
+        ("exits", "unknown resolved"),
+        ("exits", "about to write cancel"),
+        ("exits", "written cancel"),
+        ("exits", "answer read cancel"),
+        ("exits", "executions booked"),
+    }
+)
+RARE_WEIGHT = 4
 QUEUES_OF_MONEY = ("planning", "default", "entries", "background", "bookings", "exits")
 #: What people did, to make sure that they do all of it.
 ACTS = (
@@ -118,6 +138,7 @@ def kill_of(kind: str, point: str) -> str:
 
 
 KILLS = tuple((kind, point) for kind, points in KILLED_AT.items() for point in points)
+KILLS_WEIGHED = tuple(kill for kill in KILLS for _ in range(RARE_WEIGHT if kill in RARE else 1))
 
 
 def table(met: Counter[str]) -> list[str]:

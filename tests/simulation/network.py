@@ -22,7 +22,7 @@ MS = 1_000_000
 _PAGE = b"<!DOCTYPE html><html><body>Error 520</body></html>"
 _BROKEN = b'{"error":[],"result":{"txid":["O'
 
-CANCEL_FAULT_SHARE = 60
+CANCEL_FAULT_SHARE = 90
 #: What can go wrong with one private request, by when it does: before the exchange sees it, and after it acted.
 BEFORE = ("refused", "lost", "late", "busy", "rate_limited")
 AFTER = ("answer_lost", "http_520", "html", "bad_json", "internal_error", "answer_late")
@@ -114,7 +114,7 @@ class Network:
     # What happens meanwhile.
 
     def _choose_fault(self, chance: Any, method: str) -> str:
-        # Cancels are few, and go wrong every other time.
+        # Cancels are few, and go wrong nearly always.
         share = CANCEL_FAULT_SHARE if self.fault_share and method == "CancelOrder" else self.fault_share
         if chance.randrange(100) >= share:
             return ""

@@ -26,6 +26,7 @@ SYMBOLS = ("BEAM-USD", "SOL-USD", "DOGE-USD")
 ALTNAMES = ("BEAMUSD", "SOLUSD", "XDGUSD")
 ACTS_MAX = 600
 MANY_ACTS = 10
+SLOW_ONE_IN = 4
 #: While everybody is stopped there is little to see.
 RESUMED_ONE_IN = 8
 #: So long it takes at most until the last follower has copied a purchase on a good day.
@@ -47,8 +48,9 @@ class People:
 
     def __post_init__(self) -> None:
         self.hands = Hands(self.scheduler, self.network, self.paper_ids, self.acts)
-        #: Busy people and slow ones.
-        self._pause_ns = (self.scheduler.random.randrange(8, 31)) * NS // 10
+        chance = self.scheduler.random
+        self.are_slow = chance.randrange(SLOW_ONE_IN) == 0
+        self._pause_ns = (chance.randrange(15, 31) if self.are_slow else chance.randrange(3, 15)) * NS // 10
 
     def start(self) -> None:
         self.scheduler.spawn("people", "people", self._live)
