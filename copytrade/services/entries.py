@@ -302,4 +302,4 @@ def _settle(copy: CopyOrder, order: Order | None, *, now: datetime) -> CopyOrder
 
 def _save(copies: Sequence[CopyOrder]) -> None:
     fields = ["status", "reason", "sentence", "order", "equity", "equity_as_of", "equity_source"]
-    bulk.update_each(CopyOrder.objects.all(), copies, [*fields, "proportional", "notional", "cap", "decided_at"])
+    bulk.update_each(copies, [*fields, "proportional", "notional", "cap", "decided_at"])

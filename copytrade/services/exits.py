@@ -123,7 +123,7 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
             elif result.standing is Standing.NOTHING and key in unsettled:
                 nothing.append(position)
         Order.objects.bulk_create(orders)
-        bulk.update_each(Position.objects.all(), [p for p in positions if _planned(p, orders)], ["exit_count"])
+        bulk.update_each([p for p in positions if _planned(p, orders)], ["exit_count"])
         for order in orders:
             _link(order, now=now)
         _note_nothing(nothing, now=now)

@@ -119,7 +119,7 @@ def claim(
         _take(lane, owner=owner, cost=cost, now=now)
         granted[lane.credential_id] = _grant(lane, write_until=write_until)
         taken.append(lane)
-    bulk.update_each(Lane.objects.all(), taken, _TAKEN)
+    bulk.update_each(taken, _TAKEN)
     return granted
 
 

@@ -109,7 +109,7 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
     for item in outgoing:
         stamp(item.order, item.grant, now=now)
     fields = ["nonce", "lane", "lane_epoch", "sent_at", "deadline"]
-    orders.move_each([item.order for item in outgoing], OrderEvent.SEND, fields=fields)
+    orders.move_every([item.order for item in outgoing], OrderEvent.SEND, fields=fields)
     return outgoing
 
 
