@@ -136,8 +136,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "measures leases by each process's own clock",
         LANES,
-        "    write_until, now = _write_until(clock), clock.shared()\n    lanes = ",
-        "    write_until, now = _write_until(clock), clock.now()\n    lanes = ",
+        "    write_until, now = _write_until(clock), clock.shared()\n    owner = ",
+        "    write_until, now = _write_until(clock), clock.now()\n    owner = ",
         ("tests/nonces/test_nonces.py::test_simulated_processes_that_die_while_clocks_are_set_use_no_nonce_twice",),
     ),
     Mutant(
