@@ -262,6 +262,6 @@ def _reached_kraken(outcome: object) -> bool:
     return not isinstance(outcome, KrakenError) or (isinstance(outcome, NotPlaced) and bool(outcome.codes))
 
 
-def _of_users(orders: QuerySet[Order]) -> ExpressionWrapper[BooleanField[bool, bool]]:
+def _of_users(orders: QuerySet[Order]) -> ExpressionWrapper[Q]:
     """Whether the lane's owner has one of these; they are gathered once, whatever the number of lanes."""
     return ExpressionWrapper(Q(credential__user__in=orders.values("account__user")), output_field=BooleanField())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
@@ -60,22 +60,40 @@ def client(credential_id: uuid.UUID) -> PrivateClient:
 
     Raises CredentialsRefused when the stored key does not open.
     """
+    known = _clients.get(credential_id)
+    if known is None:
+        known = open_keys(Credential.objects.filter(pk=credential_id)).get(credential_id)
+    if known is None:
+        raise CredentialsRefused("The stored key does not open; replace it.")
+    return known
+
+
+def open_keys(rows: Iterable[Credential]) -> dict[uuid.UUID, PrivateClient]:
+    """Open those of these keys that this process has not opened yet; `client` then has them at hand.
+
+    One that does not open is logged and absent.
+    """
+    made: dict[uuid.UUID, PrivateClient] = {}
+    for credential_id, opened in credentials.open_credentials(row for row in rows if row.pk not in _clients).items():
+        try:
+            if isinstance(opened, credentials.VaultError):
+                raise opened
+            key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
+        except (credentials.VaultError, CredentialsRefused) as error:
+            logger.error("key %s does not open: %s", credential_id, error)
+            continue
+        made[credential_id] = PrivateClient(transport(), key)
     with _clients_lock:
-        known = _clients.get(credential_id)
-    if known is not None:
-        return known
-    try:
-        opened = credentials.open_credential(credential_id)
-    except (credentials.VaultError, Credential.DoesNotExist) as error:
-        logger.error("key %s does not open: %s", credential_id, error)
-        raise CredentialsRefused("The stored key does not open; replace it.") from None
-    key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
-    made = PrivateClient(transport(), key)
-    with _clients_lock:
-        if len(_clients) >= OPEN_CLIENTS_MAX:
+        if len(_clients) + len(made) > OPEN_CLIENTS_MAX:
             _clients.clear()
-        _clients[credential_id] = made
+        _clients.update(made)
     return made
+
+
+def _open_all(credential_ids: Collection[uuid.UUID]) -> None:
+    missing = [credential_id for credential_id in credential_ids if credential_id not in _clients]
+    if missing:
+        open_keys(Credential.objects.filter(pk__in=missing))
 
 
 def call_each(
@@ -107,6 +125,7 @@ def _call_part(
     outcomes: dict[uuid.UUID, T | KrakenError] = {}
     futures: dict[uuid.UUID, Future[T]] = {}
     try:
+        _open_all(grants)
         for key, grant in grants.items():
             try:
                 futures[key] = senders().submit(_in_time, requests[key], client(key), grant, clock)
