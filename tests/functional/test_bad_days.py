@@ -55,7 +55,7 @@ def test_an_entry_claimed_by_a_worker_that_died_unwritten_is_proven_absent(make_
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
     copies = waiting_copies()
-    entries._claim(copies[:1], clock=fleet.world.clock)
+    entries._claim(copies[:1], freshened=True, clock=fleet.world.clock)
     fleet.live(2)
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["sending"]
     assert [o.state for o in fleet.orders(fleet["ben"], OrderKind.ENTRY)] == ["filled"]
@@ -71,7 +71,7 @@ def test_an_order_whose_lane_has_passed_on_is_unknown_while_the_successor_holds_
     fleet = gather(make_world, "ada")
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
-    (lost,) = entries._claim(waiting_copies(), clock=fleet.world.clock)
+    (lost,) = entries._claim(waiting_copies(), freshened=True, clock=fleet.world.clock).outgoing
     assert reconciliation.adopt_orphans(clock=fleet.world.clock) == 0
     fleet.world.move(13)
     with private.session(lost.grant.credential_id, purpose=Purpose.FENCE, cost=0, clock=fleet.world.clock):
@@ -85,7 +85,7 @@ def test_an_entry_whose_worker_died_after_sending_is_found_and_gets_the_masters_
     fleet = gather(make_world, "ada")
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
-    send_and_forget(fleet, entries._claim(waiting_copies(), clock=fleet.world.clock))
+    send_and_forget(fleet, entries._claim(waiting_copies(), freshened=True, clock=fleet.world.clock).outgoing)
     fleet.live(2)
     fleet.sell()
     fleet.live(4)

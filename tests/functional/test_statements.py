@@ -1,0 +1,54 @@
+"""What a batch costs does not depend on how many are in it: statements are counted, and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from copytrade.models import CopyOrder, CopyStatus
+from copytrade.services import entries, fan_out
+from tests.functional.scenario import Fleet, gather
+from tests.support.world import World
+from trading.domain.order_state import OrderState
+from trading.models import Order, OrderKind
+from trading.services import sending
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+FEW, MANY = 4, 40
+#: The stop, the clock, copies, lanes with accounts and settings, what they hold; lanes taken, orders written, copies settled.
+CLAIM_MAX = 8
+
+
+def fleet_of(make_world: Callable[..., World], size: int) -> Fleet:
+    return gather(make_world, *(f"f{n}" for n in range(size)))
+
+
+def statements(queries: CaptureQueriesContext) -> list[str]:
+    """Without what begins and ends transactions. Django writes many rows to SQLite in several statements, counted as one."""
+    told = [query["sql"] for query in queries.captured_queries]
+    told = [sql for sql in told if not sql.startswith(("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE"))]
+    first = {sql.partition("(")[0]: sql for sql in reversed(told) if sql.startswith("INSERT")}
+    return [sql for sql in told if not sql.startswith("INSERT") or sql in first.values()]
+
+
+def claimed(make_world: Callable[..., World], size: int) -> list[str]:
+    fleet = fleet_of(make_world, size)
+    fleet.buy()
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    waiting = list(CopyOrder.objects.filter(status=CopyStatus.PENDING).values_list("pk", flat=True))
+    assert len(waiting) == size
+    with CaptureQueriesContext(connection) as queries:
+        outcome = entries._claim(waiting, freshened=False, clock=fleet.world.clock)
+    assert len(outcome.outgoing) == Order.objects.filter(state=OrderState.SENDING).count() == size
+    return statements(queries)
+
+
+@pytest.mark.parametrize("size", [FEW, MANY])
+def test_a_claim_of_entries_takes_the_same_statements_for_few_and_for_many(
+    make_world: Callable[..., World], size: int
+) -> None:
+    assert len(claimed(make_world, size)) == CLAIM_MAX
