@@ -32,6 +32,8 @@ from trading.services.lanes import Locked, Purpose
 from trading.services.sending import LIFE_LEFT_MIN, Outgoing
 
 PENDING_MAX = 2_000
+#: A bell that was lost is rung again well before the entry's life of ten seconds ends.
+RING_AGAIN_AFTER = timedelta(seconds=2)
 #: What we assume of an account whose own fees Kraken has not told yet: the entry tier's taker fee.
 TAKER_FEE_UNTOLD = Ratio(Decimal("0.008"))
 ONE = Ratio(Decimal(1))
@@ -71,18 +73,23 @@ class _Follower:
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
-    """Orders committed as SENDING, and copies whose account has to be read first."""
+    """Orders committed as SENDING, copies whose account has to be read first, and ids of those whose account was in use."""
 
     outgoing: list[Outgoing]
     unready: list[CopyOrder]
+    busy: list[int]
 
 
 def sweep(*, clock: Clock) -> int:
-    """Expire what is too late and ring again for what still waits; how many wait."""
+    """Expire what is too late and ring again for what has waited a while; how many of these there are.
+
+    The bell of a younger one is still in the queue: rung again every second, a large fan-out would stand in its own way.
+    """
     now = clock.now()
     pending = CopyOrder.objects.filter(kind=SignalKind.ENTRY, status=CopyStatus.PENDING).order_by("pk")
     _miss_late(pending.values_list("pk", flat=True)[:PENDING_MAX], now=now)
-    waiting = list(pending.values_list("pk", flat=True)[:PENDING_MAX])
+    older = pending.filter(created_at__lte=now - RING_AGAIN_AFTER)
+    waiting = list(older.values_list("pk", flat=True)[:PENDING_MAX])
     for start in range(0, len(waiting), BATCH):
         doorbell.ring(EXECUTE_TASK, waiting[start : start + BATCH])
     return len(waiting)
@@ -101,6 +108,8 @@ def execute(copy_ids: Collection[int], *, clock: Clock) -> int:
         _freshen([copy.account_id for copy in claimed.unready], clock=clock)
         claimed = _claim([copy.pk for copy in claimed.unready], freshened=True, clock=clock)
     sending.transmit(claimed.outgoing, clock=clock)
+    if claimed.outgoing and claimed.busy:
+        doorbell.ring(EXECUTE_TASK, claimed.busy)
     return len(claimed.outgoing)
 
 
@@ -168,8 +177,9 @@ def _claim(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Clai
         if outgoing and unready:
             doorbell.ring(EXECUTE_TASK, [copy.pk for copy in unready])
         doorbell.changed([f.account.user_id for f in followers.values()])
+    settled = {copy.pk for copy in [*decided, *unready, *(first[item.order.account_id] for item in outgoing)]}
     private.open_keys([followers[item.order.account_id].key for item in outgoing])  # type: ignore[misc]
-    return _Claimed(outgoing=outgoing, unready=unready)
+    return _Claimed(outgoing, unready, busy=[copy.pk for copy in copies if copy.pk not in settled])
 
 
 def _waiting(copy_ids: Collection[int], *, now: datetime) -> tuple[list[CopyOrder], list[CopyOrder]]:

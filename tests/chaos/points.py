@@ -153,7 +153,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="signal written, open", seam="trading.services.signals:emit", where=_some, **_after, **_entry),
     Point(name="signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_entry),
     # From the signal to the copies.
-    Point(name="fan-out half done", seam=f"{FAN_OUT}:_entry", nth=2, **_before, **_plan),
+    Point(name="fan-out half done", seam=f"{FAN_OUT}:_write_entries", **_after, **_plan),
     Point(name="fan-out committed, not rung", seam=RING, where=_rings(EXECUTE), **_before, **_plan),
     Point(name="claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_entry),
     Point(name="SENDING committed", seam=f"{SENDING}:transmit", where=_sends("copy"), **_before, **_entry),

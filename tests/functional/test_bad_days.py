@@ -152,7 +152,7 @@ def test_a_fan_out_that_breaks_off_leaves_nothing_and_is_done_again(
         raise SystemExit("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fan_out, "_entry", dies)
+        patch.setattr(fan_out, "_write_entries", dies)
         with pytest.raises(SystemExit):
             fan_out.claim_signals(clock=fleet.world.clock)
     assert not FanOut.objects.exists()

@@ -278,7 +278,7 @@ def test_two_workers_that_take_the_same_signal_make_its_copies_once(
     fleet.buy()
     sending.send_ready(OrderKind.ENTRY, clock=clock)
     first = Actor(partial(fan_out.claim_signals, clock=clock))
-    inside = first.hold(monkeypatch, fan_out, "_entry", when="before")
+    inside = first.hold(monkeypatch, fan_out, "_write_entries", when="before")
     first.start()
     inside.until_reached()
 

@@ -8,10 +8,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from copytrade.models import CopyOrder, CopyStatus
+from copytrade.models import CopyOrder, CopyStatus, FanOut
 from copytrade.services import entries, fan_out
 from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
+from trading import doorbell
 from trading.domain.order_state import OrderState
 from trading.models import Order, OrderKind
 from trading.services import sending
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 FEW, MANY = 4, 40
 #: The stop, the clock, copies, lanes with accounts and settings, what they hold; lanes taken, orders written, copies settled.
 CLAIM_MAX = 8
+#: The signals, the claim of one, its copies, their number; whom the open pages belong to.
+FAN_OUT_MAX = 5
 
 
 def fleet_of(make_world: Callable[..., World], size: int) -> Fleet:
@@ -52,3 +55,37 @@ def test_a_claim_of_entries_takes_the_same_statements_for_few_and_for_many(
     make_world: Callable[..., World], size: int
 ) -> None:
     assert len(claimed(make_world, size)) == CLAIM_MAX
+
+
+@pytest.mark.parametrize("size", [FEW, MANY])
+def test_a_fan_out_takes_the_same_statements_for_few_and_for_many_and_rings_for_each_copy_once(
+    make_world: Callable[..., World], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(make_world, size)
+    fleet.buy()
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    rung: list[list[int]] = []
+    monkeypatch.setattr(doorbell, "_send", lambda _task, args: rung.append(*args) if args else None)
+    monkeypatch.setattr(fan_out, "BATCH", 3)
+    with CaptureQueriesContext(connection) as queries:
+        assert fan_out.claim_signals(clock=fleet.world.clock) == 1
+    assert len(statements(queries)) == FAN_OUT_MAX
+    assert [len(ids) for ids in rung[:-1]] == [3] * (len(rung) - 1)
+    assert [pk for ids in rung for pk in ids] == list(CopyOrder.objects.order_by("pk").values_list("pk", flat=True))
+    assert FanOut.objects.get().followers == CopyOrder.objects.count() == size
+
+
+def test_a_bell_is_rung_again_only_when_it_must_be_lost(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(make_world, 2)
+    fleet.buy()
+    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    rung: list[int] = []
+    monkeypatch.setattr(doorbell, "_send", lambda _task, args: rung.extend(*args))
+    fleet.world.move(1.9)
+    assert (entries.sweep(clock=fleet.world.clock), rung) == (0, [])
+    fleet.world.move(0.1)
+    assert entries.sweep(clock=fleet.world.clock) == 2
+    assert sorted(rung) == list(CopyOrder.objects.order_by("pk").values_list("pk", flat=True))
