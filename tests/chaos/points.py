@@ -169,7 +169,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="task acknowledged", seam=ACKNOWLEDGE, where=_is_task(EXECUTE), **_after, **_entry),
     # The exits.
     Point(name="exit signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_exit),
-    Point(name="exit planned, open", seam=f"{EXITS}:_link", nth=2, **_before, **_sale),
+    Point(name="exit planned, open", seam=f"{EXITS}:_link", **_before, **_sale),
     Point(name="exit planned, not rung", seam=RING, where=_rings(SEND_EXITS), **_before, **_sale),
     Point(name="exit claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_exit),
     Point(name="exit SENDING committed", seam=f"{SENDING}:transmit", where=_sends("copy"), **_before, **_exit),

@@ -9,12 +9,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from copytrade.models import CopyOrder, CopyStatus, FanOut
-from copytrade.services import entries, fan_out
+from copytrade.services import entries, exits, fan_out
 from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
 from trading import doorbell
 from trading.domain.order_state import OrderState
-from trading.models import Order, OrderKind
+from trading.models import Order, OrderKind, SignalKind
 from trading.services import sending
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -23,6 +23,10 @@ FEW, MANY = 4, 40
 CLAIM_MAX = 8
 #: The signals, the claim of one, its copies, their number; whom the open pages belong to.
 FAN_OUT_MAX = 5
+#: Candidates and empty copies; positions, sales under way, failed ones, adjustments, balances, the books in five,
+#: copies without an outcome; orders, their numbers, the copies they serve, and these written.
+PLAN_MAX = 17
+PLAN_IDLE_MAX = 2
 
 
 def fleet_of(make_world: Callable[..., World], size: int) -> Fleet:
@@ -89,3 +93,22 @@ def test_a_bell_is_rung_again_only_when_it_must_be_lost(
     fleet.world.move(0.1)
     assert entries.sweep(clock=fleet.world.clock) == 2
     assert sorted(rung) == list(CopyOrder.objects.order_by("pk").values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("size", [FEW, MANY])
+def test_planning_exits_takes_the_same_statements_for_few_and_for_many(
+    make_world: Callable[..., World], size: int
+) -> None:
+    fleet = fleet_of(make_world, size)
+    fleet.buy()
+    fleet.live(3)
+    fleet.sell()
+    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    with CaptureQueriesContext(connection) as queries:
+        assert exits.plan_due(clock=fleet.world.clock) == size
+    assert len(statements(queries)) == PLAN_MAX
+    assert CopyOrder.objects.filter(kind=SignalKind.EXIT, status=CopyStatus.ORDERED).count() == size
+    with CaptureQueriesContext(connection) as queries:
+        assert exits.plan_due(clock=fleet.world.clock) == 0
+    assert len(statements(queries)) == PLAN_IDLE_MAX
