@@ -14,8 +14,8 @@ from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
 from trading import doorbell
 from trading.domain.order_state import OrderState
-from trading.models import Order, OrderKind, SignalKind
-from trading.services import sending
+from trading.models import Account, Order, OrderKind, SignalKind
+from trading.services import balances, sending
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 FEW, MANY = 4, 40
@@ -27,6 +27,9 @@ FAN_OUT_MAX = 5
 #: copies without an outcome; orders, their numbers, the copies they serve, and these written.
 PLAN_MAX = 17
 PLAN_IDLE_MAX = 2
+#: Who is due, their keys, lanes locked and taken and given back; accounts, what is noted of the master, balances, what Kraken
+#: names no more, accounts written; open positions.
+REFRESH_MAX = 13
 
 
 def fleet_of(make_world: Callable[..., World], size: int) -> Fleet:
@@ -112,3 +115,33 @@ def test_planning_exits_takes_the_same_statements_for_few_and_for_many(
     with CaptureQueriesContext(connection) as queries:
         assert exits.plan_due(clock=fleet.world.clock) == 0
     assert len(statements(queries)) == PLAN_IDLE_MAX
+
+
+@pytest.mark.parametrize("size", [FEW, MANY])
+def test_a_refresh_of_balances_takes_the_same_statements_for_few_and_for_many(
+    make_world: Callable[..., World], size: int
+) -> None:
+    fleet = fleet_of(make_world, size)
+    fleet.world.move(25)
+    asked = fleet.asked(fleet["f0"], "BalanceEx")
+    with CaptureQueriesContext(connection) as queries:
+        assert balances.refresh_due(clock=fleet.world.clock) == size + 1
+    assert len(statements(queries)) == REFRESH_MAX
+    assert fleet.asked(fleet["f0"], "BalanceEx") == asked + 1
+    assert set(Account.objects.values_list("balances_as_of", flat=True)) == {fleet.world.clock.now()}
+
+
+def test_one_whose_balance_cannot_be_read_spoils_nobody_elses(make_world: Callable[..., World]) -> None:
+    fleet = fleet_of(make_world, 3)
+    before = fleet.world.clock.now()
+    fleet.world.move(25)
+    fleet.spoil("error:EService:Busy", name="f1", endpoint="BalanceEx")
+    assert balances.refresh_due(clock=fleet.world.clock) == 3
+    told = {name: Account.objects.get(pk=trader.account.pk) for name, trader in fleet.followers.items()}
+    assert told["f1"].balances_failing_since == fleet.world.clock.now()
+    assert told["f1"].balances_as_of is not None
+    assert told["f1"].balances_as_of <= before
+    assert "Busy" in told["f1"].balances_error
+    for name in ("f0", "f2"):
+        assert told[name].balances_as_of == fleet.world.clock.now()
+        assert told[name].balances_error == ""

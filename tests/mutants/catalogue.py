@@ -276,8 +276,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an older balance replaces a newer one",
         BALANCES,
-        "if stored.balances_as_of is not None and stored.balances_as_of > as_of:",
-        "if stored.balances_as_of is None:",
+        "if stored.balances_as_of is None or stored.balances_as_of <= as_of",
+        "if stored.balances_as_of is None or stored.balances_as_of",
         ("tests/functional/test_balance_races.py",),
         postgres=True,
     ),
