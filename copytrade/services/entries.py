@@ -103,14 +103,22 @@ def execute(copy_ids: Collection[int], *, clock: Clock) -> int:
     """
     if not copy_ids:
         return 0
-    claimed = _claim(copy_ids, freshened=False, clock=clock)
+    claimed = _claim_and_send(copy_ids, freshened=False, clock=clock)
     if claimed.unready and not claimed.outgoing:
         _freshen([copy.account_id for copy in claimed.unready], clock=clock)
-        claimed = _claim([copy.pk for copy in claimed.unready], freshened=True, clock=clock)
-    sending.transmit(claimed.outgoing, clock=clock)
-    if claimed.outgoing and claimed.busy:
-        doorbell.ring(EXECUTE_TASK, claimed.busy)
+        claimed = _claim_and_send([copy.pk for copy in claimed.unready], freshened=True, clock=clock)
     return len(claimed.outgoing)
+
+
+def _claim_and_send(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Claimed:
+    """What is claimed can be written at once; the rest is rung for when its lane or a sender may be free."""
+    with private.seats(len(copy_ids)) as free:
+        now, later = list(copy_ids)[:free], list(copy_ids)[free:]
+        claimed = _claim(now, freshened=freshened, clock=clock)
+        sending.transmit(claimed.outgoing, clock=clock)
+    if claimed.outgoing and (claimed.busy or later):
+        doorbell.ring(EXECUTE_TASK, [*claimed.busy, *later])
+    return claimed
 
 
 def _miss_late(copy_ids: Collection[int], *, now: datetime) -> None:

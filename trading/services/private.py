@@ -30,11 +30,14 @@ from trading.services.lanes import Grant, Purpose
 
 T = TypeVar("T")
 SENDERS = 64
+SEAT_WAIT_S = 2.0
 OPEN_CLIENTS_MAX = 20_000
 
 logger = logging.getLogger(__name__)
 _clients: dict[uuid.UUID, PrivateClient] = {}
 _clients_lock = threading.Lock()
+#: Of the senders, how many are taken by orders.
+_seats, _taken = threading.Condition(), [0]
 
 
 class LaneBusy(Exception):
@@ -53,6 +56,25 @@ def _transport(url: str) -> Transport:
 @cache
 def senders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="kraken")
+
+
+@contextmanager
+def seats(wanted: int) -> Iterator[int]:
+    """Senders for orders of this thread alone, at most `wanted`: no order is claimed that would wait for another's answer.
+
+    Waits while none is free, at most SEAT_WAIT_S, and then has none. A process of a pool does one task at a time and never
+    waits; the threads of `up` share their senders.
+    """
+    with _seats:
+        _seats.wait_for(lambda: _taken[0] < SENDERS, timeout=SEAT_WAIT_S)
+        mine = min(wanted, SENDERS - _taken[0])
+        _taken[0] += mine
+    try:
+        yield mine
+    finally:
+        with _seats:
+            _taken[0] -= mine
+            _seats.notify_all()
 
 
 def client(credential_id: uuid.UUID) -> PrivateClient:

@@ -32,6 +32,11 @@ LIFE_LEFT_MIN = timedelta(seconds=2.5)
 DEADLINE = timedelta(seconds=5)
 #: How often the sending thread looks at the stop row while requests are under way.
 STOP_LOOK_S = 0.05
+#: Why NIJA itself did not write an order: nothing that the exchange did.
+STOPPED = "Entries were stopped before it was written"
+TURN_TOO_LATE = "Its turn came too late"
+LIFE_OVER = "Its time to live ended before it was written"
+UNWRITTEN_BY_US = frozenset({STOPPED, TURN_TOO_LATE, LIFE_OVER})
 
 logger = logging.getLogger(__name__)
 
@@ -197,11 +202,11 @@ def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock
     """Runs in a sender thread: one request, no database. Returns the txid; raises KrakenError or _Unwritten."""
     order = item.order
     if stops.covers(order):
-        raise _Unwritten("Entries were stopped before it was written")
+        raise _Unwritten(STOPPED)
     if clock.now() > item.grant.write_until:
-        raise _Unwritten("Its turn came too late")
+        raise _Unwritten(TURN_TOO_LATE)
     if order.expires_at is not None and clock.now() > order.expires_at:
-        raise _Unwritten("Its time to live ended before it was written")
+        raise _Unwritten(LIFE_OVER)
     request = AddOrder(
         altname=order.instrument.altname,
         side=Side(order.side),
