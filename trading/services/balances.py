@@ -120,7 +120,7 @@ def _store(told: Mapping[int, Balances], *, as_of: datetime) -> None:
         # Locked, in one order, so that of two reads stored at once the older one sees the newer, or is seen by it.
         locked = Account.objects.select_for_update().filter(pk__in=told).order_by("pk")
         newer = {
-            stored.pk: stored for stored in locked if stored.balances_as_of is None or not stored.balances_as_of > as_of
+            stored.pk: stored for stored in locked if stored.balances_as_of is None or stored.balances_as_of <= as_of
         }
         _note_unexplained([stored for stored in newer.values() if stored.role == Role.MASTER], told, as_of=as_of)
         rows = [
