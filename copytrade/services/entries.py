@@ -180,7 +180,7 @@ def _claim(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Clai
             order = _order(copy, follower, sized[keys[key]], now=now)
             sending.stamp(order, grant, now=now)
             outgoing.append(Outgoing(order=order, grant=grant))
-        Order.objects.bulk_create([item.order for item in outgoing])
+        bulk.insert_each([item.order for item in outgoing])
         _save([*decided, *(_ordered(first[item.order.account_id], item.order, now=now) for item in outgoing)])
         if outgoing and unready:
             doorbell.ring(EXECUTE_TASK, [copy.pk for copy in unready])

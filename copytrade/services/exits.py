@@ -127,7 +127,7 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         for standing, copy_ids in settled.items():
             _note(standing, copy_ids, now=now)
         if orders:
-            Order.objects.bulk_create(orders)
+            bulk.insert_each(orders)
             planned = {(order.account_id, order.instrument_id) for order in orders}
             bulk.update_each([p for p in positions if (p.account_id, p.instrument_id) in planned], ["exit_count"])
             _link(orders, now=now)

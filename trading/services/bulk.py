@@ -67,6 +67,33 @@ def insert_for_each(model: type[M], rows: QuerySet[Any], values: Mapping[str, An
         return [key for (key,) in cursor.fetchall()]
 
 
+def insert_each(rows: Sequence[M]) -> None:
+    """Write these new rows, each with its own values, in one statement, and give them their primary keys."""
+    if not rows:
+        return
+    if connection.vendor != "postgresql":
+        type(rows[0])._base_manager.bulk_create(rows)
+        return
+    meta, quote = rows[0]._meta, connection.ops.quote_name
+    assert meta.pk is not None, "a row that is written has a primary key"
+    columns = [field for field in meta.concrete_fields if not field.primary_key]
+    values = [[_stored(field, row) for row in rows] for field in columns]
+    names = ", ".join(quote(str(field.column)) for field in columns)
+    arrays = ", ".join(f"%s::{_array_type(field)}" for field in columns)
+    table, key = quote(meta.db_table), quote(str(meta.pk.column))
+    # Names are those of our own models; every value is a parameter.
+    statement = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) RETURNING {key}"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        for row, (own,) in zip(rows, cursor.fetchall(), strict=True):
+            row.pk = own
+            row._state.adding, row._state.db = False, connection.alias
+
+
+def _stored(field: Field[Any, Any], row: Model) -> Any:
+    return field.get_db_prep_save(field.pre_save(row, True), connection)
+
+
 def _execute(row: Model, columns: Sequence[Field[Any, Any]], rest: str, parameters: Sequence[Any]) -> set[Any]:
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(str(field.column))} = v.column{n}" for n, field in enumerate(columns[1:], start=2))

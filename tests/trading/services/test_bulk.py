@@ -142,6 +142,35 @@ def test_rows_named_by_a_uuid_and_lists_and_bytes_are_too(db: None, values: list
     assert_as_the_slow_form(rows, values, list(OF_KEYS))
 
 
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=lines({name: values for name, values in OF_ORDERS.items() if name != "lane"}))
+def test_new_rows_are_written_as_djangos_own_statement_writes_them_and_know_their_keys(
+    db: None, values: list[dict[str, Any]]
+) -> None:
+    known = list(Order.objects.order_by("pk")[:ROWS]) or ready_orders()
+    fields = [field.name for field in Order._meta.concrete_fields if field.name not in ("id", "client_order_id")]
+
+    def new() -> list[Order]:
+        same = {"kind": "exit", "origin": "outside", "side": "sell", "state": "skipped"}
+        return [
+            Order(account=row.account, instrument=row.instrument, created_at=row.created_at, **same, **line)
+            for row, line in zip(known, values, strict=False)
+        ]
+
+    fast, slow = new(), new()
+    bulk.insert_each(fast)
+    Order.objects.bulk_create(slow)
+    written = stored(Order, fields)
+    assert [written[row.pk] for row in fast] == [written[row.pk] for row in slow]
+    assert [str(Order.objects.get(client_order_id=row.client_order_id).pk) for row in fast] == [
+        str(row.pk) for row in fast
+    ]
+    fast[0].reason = "saved again"
+    fast[0].save()
+    assert Order.objects.filter(reason="saved again").get().pk == fast[0].pk
+    Order.objects.filter(kind="exit").delete()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_rows_that_still_have_the_value_get_their_own_and_the_others_keep_theirs(count: int) -> None:
     rows = [master_books.instrument(f"C{n}-USD") for n in range(count)]
