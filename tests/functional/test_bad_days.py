@@ -193,6 +193,7 @@ def test_a_message_of_which_a_part_was_done_does_the_rest_only(make_world: Calla
     copies = waiting_copies()
     assert entries.execute(copies[:1], clock=fleet.world.clock) == 1
     assert entries.execute(copies, clock=fleet.world.clock) == 1
+    assert entries.execute(copies, clock=fleet.world.clock) == 0
     assert [fleet.asked(trader) for trader in fleet.followers.values()] == [1, 1]
     assert [fleet.copy(trader).status for trader in fleet.followers.values()] == ["ordered", "ordered"]
 
