@@ -110,8 +110,17 @@ app.conf.task_routes = {task: {"queue": queue} for task, queue in ROUTES.items()
 app.conf.beat_schedule = BEAT
 app.autodiscover_tasks(["trading", "copytrade"])
 
+
+def _share_memory(**signal: Any) -> None:
+    # Imported late: it needs Django's applications, which the worker has loaded by the time it forks.
+    from nija import pool
+
+    pool.share_memory(**signal)
+
+
 # Without a receiver Celery would set up logging of its own, past the redaction.
 signals.setup_logging.connect(logs.configure)
+signals.worker_before_create_process.connect(_share_memory)
 signals.worker_ready.connect(readiness.announce)
 signals.beat_init.connect(readiness.announce)
 

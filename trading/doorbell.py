@@ -40,6 +40,16 @@ def changed(user_ids: Iterable[int]) -> None:
     transaction.on_commit(lambda: _publish(users), robust=True)
 
 
+def connect() -> None:
+    """Open the connections that bells travel over, so that the first one does not wait for them."""
+    try:
+        with current_app.producer_or_acquire() as producer:
+            producer.connection.ensure_connection(max_retries=1, timeout=1)
+        _client(settings.REDIS_CLIENT_URL).ping()
+    except (OperationalError, redis.RedisError, OSError) as error:
+        logger.warning("the message broker is away, the first bell tries again: %s", type(error).__name__)
+
+
 def _send(task: str, args: tuple[int | str | list[int], ...]) -> None:
     try:
         current_app.send_task(task, args=args, retry=False)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,6 +36,8 @@ KEY_CHARACTERS = range(20, 129)
 SECRET_CHARACTERS = range(40, 513)
 SECRET_BYTES = range(32, 385)
 PENDING_BATCH_MAX = 50
+#: Rows whose sealed text is still there.
+_OPENABLE = frozenset({Credential.Status.PENDING, Credential.Status.ACTIVE})
 
 EXPIRED = (
     "Kraken could not be reached within ten minutes, so the key was forgotten. Nothing was connected; submit it again."
@@ -112,9 +114,26 @@ def open_credential(credential_id: uuid.UUID | str) -> OpenedKey:
 
     Raises Credential.DoesNotExist when it is gone, VaultError when the row was moved or damaged.
     """
-    credential = Credential.objects.get(
-        pk=credential_id, status__in=[Credential.Status.PENDING, Credential.Status.ACTIVE]
-    )
+    return _open(Credential.objects.get(pk=credential_id, status__in=_OPENABLE))
+
+
+def open_credentials(rows: Iterable[Credential]) -> dict[uuid.UUID, OpenedKey | VaultError]:
+    """The keys of rows already read, in clear, or why one does not open; rows that hold no key any more are absent.
+
+    Only where NIJA_VAULT_PRIVATE_KEY is: every answer is VaultClosed elsewhere.
+    """
+    found: dict[uuid.UUID, OpenedKey | VaultError] = {}
+    for credential in rows:
+        if credential.status in _OPENABLE:
+            try:
+                found[credential.pk] = _open(credential)
+            except VaultError as error:
+                found[credential.pk] = error
+    return found
+
+
+@sensitive_variables("opened")
+def _open(credential: Credential) -> OpenedKey:
     info = _info(user_id=credential.user_id, credential_id=credential.pk, version=credential.version)
     private = Secret(settings.NIJA_VAULT_PRIVATE_KEY)
     opened = json.loads(vault.open_sealed(bytes(credential.sealed), private=private, info=info))

@@ -1,6 +1,7 @@
 """The global breaker: looks once a second at the copied entries of the last minute and stops all entries when it must.
 
-Exits never read it. An operator resumes; what failed before that is not counted again.
+Exits never read it. What NIJA itself did not write in time is no failure of the exchange and is not counted. An operator
+resumes; what failed before that is not counted again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from copytrade.domain.breaker import FannedOut, Limits
 from copytrade.models import FanOut
 from trading.domain.order_state import OrderState
 from trading.models import Control, Order, OrderKind, OrderOrigin, Signal, SignalKind
-from trading.services import alerts, halts
+from trading.services import alerts, halts, sending
 from trading.services.alerts import Alarm
 from trading.services.clock import Clock
 
@@ -59,6 +60,8 @@ def _decide(since: datetime) -> str:
     counts = dict(copied.values_list("signal_id").annotate(orders=Count("pk")).order_by())
     followers = dict(FanOut.objects.filter(signal_id__in=counts).values_list("signal_id", "followers"))
     outcomes = copied.filter(created_at__gt=since).exclude(state=OrderState.SENDING)
+    # Nothing left for the exchange, by our own slowness or after a stop: a stop of everybody would cure neither.
+    outcomes = outcomes.exclude(state=OrderState.NOT_PLACED, refusal__in=sending.UNWRITTEN_BY_US)
     told = outcomes.aggregate(ended=Count("pk"), failed=Count("pk", filter=Q(state__in=FAILED)))
     return breaker.trip(
         [FannedOut(signal, followers.get(signal, 0), orders) for signal, orders in counts.items()],

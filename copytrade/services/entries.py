@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from accounts.models import Credential
 from copytrade.domain import admission
@@ -22,15 +23,17 @@ from trading import doorbell
 from trading.domain import order_state
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Ratio
-from trading.domain.risk import BalanceSource
-from trading.models import Account, Order, OrderKind, OrderOrigin, Position, Signal, SignalKind
-from trading.selectors.equity import Worth, worth_of
+from trading.domain.risk import BalanceSource, balance_source
+from trading.models import Account, Lane, Order, OrderKind, OrderOrigin, Signal, SignalKind
+from trading.selectors.equity import Worth, figures_of, worth_of
 from trading.services import balances, bulk, halts, lanes, market, private, sending
 from trading.services.clock import Clock
-from trading.services.lanes import Purpose
+from trading.services.lanes import Locked, Purpose
 from trading.services.sending import LIFE_LEFT_MIN, Outgoing
 
 PENDING_MAX = 2_000
+#: A bell that was lost is rung again well before the entry's life of ten seconds ends.
+RING_AGAIN_AFTER = timedelta(seconds=2)
 #: What we assume of an account whose own fees Kraken has not told yet: the entry tier's taker fee.
 TAKER_FEE_UNTOLD = Ratio(Decimal("0.008"))
 ONE = Ratio(Decimal(1))
@@ -51,37 +54,71 @@ class _Common:
 
 @dataclass(frozen=True, slots=True)
 class _Follower:
+    """One account with its row, its settings and its lane locked; without a key there is no lane."""
+
     account: Account
-    key: Credential | None
+    lane: Locked | None
     worth: Worth
     taken: Money
     open_instruments: frozenset[int]
 
+    @property
+    def key(self) -> Credential | None:
+        return None if self.lane is None else self.lane.lane.credential
+
+    def is_ready(self, *, at: datetime) -> bool:
+        """Whether nothing need be read at Kraken before an order; `at` is of the shared clock."""
+        return self.worth.source is BalanceSource.LIVE and not (self.lane and self.lane.needs_fence(now=at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """Orders committed as SENDING, copies whose account has to be read first, and ids of those whose account was in use."""
+
+    outgoing: list[Outgoing]
+    unready: list[CopyOrder]
+    busy: list[int]
+
 
 def sweep(*, clock: Clock) -> int:
-    """Expire what is too late and ring again for what still waits; how many wait."""
+    """Expire what is too late and ring again for what has waited a while; how many of these there are.
+
+    The bell of a younger one is still in the queue: rung again every second, a large fan-out would stand in its own way.
+    """
     now = clock.now()
     pending = CopyOrder.objects.filter(kind=SignalKind.ENTRY, status=CopyStatus.PENDING).order_by("pk")
     _miss_late(pending.values_list("pk", flat=True)[:PENDING_MAX], now=now)
-    waiting = list(pending.values_list("pk", flat=True)[:PENDING_MAX])
+    older = pending.filter(created_at__lte=now - RING_AGAIN_AFTER)
+    waiting = list(older.values_list("pk", flat=True)[:PENDING_MAX])
     for start in range(0, len(waiting), BATCH):
         doorbell.ring(EXECUTE_TASK, waiting[start : start + BATCH])
     return len(waiting)
 
 
 def execute(copy_ids: Collection[int], *, clock: Clock) -> int:
-    """Size, claim and send the entries among these copies that still wait; how many were sent."""
+    """Size, claim and send the entries among these copies that still wait; how many were sent.
+
+    Whose balance is stale or whose lane must be fenced first waits for no answer of the others, nor they for his: he is rung
+    for again, and read once none is left that can be sent at once.
+    """
     if not copy_ids:
         return 0
-    _miss_late(list(copy_ids), now=clock.now())
-    waiting = CopyOrder.objects.filter(pk__in=copy_ids, kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
-    accounts = list(Account.objects.filter(copies__in=waiting).distinct())
-    if not accounts:
-        return 0
-    _freshen(accounts, clock=clock)
-    outgoing = _claim(list(copy_ids), clock=clock)
-    sending.transmit(outgoing, clock=clock)
-    return len(outgoing)
+    claimed = _claim_and_send(copy_ids, freshened=False, clock=clock)
+    if claimed.unready and not claimed.outgoing:
+        _freshen([copy.account_id for copy in claimed.unready], clock=clock)
+        claimed = _claim_and_send([copy.pk for copy in claimed.unready], freshened=True, clock=clock)
+    return len(claimed.outgoing)
+
+
+def _claim_and_send(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Claimed:
+    """What is claimed can be written at once; the rest is rung for when its lane or a sender may be free."""
+    with private.seats(len(copy_ids)) as free:
+        now, later = list(copy_ids)[:free], list(copy_ids)[free:]
+        claimed = _claim(now, freshened=freshened, clock=clock)
+        sending.transmit(claimed.outgoing, clock=clock)
+    if claimed.outgoing and (claimed.busy or later):
+        doorbell.ring(EXECUTE_TASK, [*claimed.busy, *later])
+    return claimed
 
 
 def _miss_late(copy_ids: Collection[int], *, now: datetime) -> None:
@@ -91,92 +128,144 @@ def _miss_late(copy_ids: Collection[int], *, now: datetime) -> None:
     late.update(status=CopyStatus.MISSED, reason=SkipReason.TOO_LATE.value, sentence=TOO_LATE, decided_at=now)
 
 
-def _freshen(accounts: Sequence[Account], *, clock: Clock) -> None:
+def _freshen(account_ids: Collection[int], *, clock: Clock) -> None:
     """Lanes of lost leases are made usable; balances that are not fresh are read now."""
+    accounts = list(Account.objects.filter(pk__in=account_ids).order_by("pk"))
     private.fence([key.pk for key in lanes.active_keys(accounts).values()], clock=clock)
-    worths = worth_of(accounts, now=clock.now())
-    stale = [account for account in accounts if worths[account.pk].source is not BalanceSource.LIVE]
+    now = clock.now()
+    stale = [
+        account
+        for account in accounts
+        if balance_source(as_of=account.balances_as_of, last_fill_at=account.last_fill_at, now=now)
+        is not BalanceSource.LIVE
+    ]
     if stale:
         balances.refresh(stale, clock=clock, purpose=Purpose.ENTRY)
 
 
-def _claim(copy_ids: Sequence[int], *, clock: Clock) -> list[Outgoing]:
-    """Decide on every copy whose account can be locked, and commit the orders as SENDING in the same transaction."""
+def _claim(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Claimed:
+    """Decide on every copy whose account can be locked, and commit the orders as SENDING in the same transaction.
+
+    `freshened`: what could be read was read a moment ago, so that a cached balance may size an entry.
+    """
     now = clock.now()
+    outgoing: list[Outgoing] = []
     with transaction.atomic(durable=True):
         halted = halts.entries_stopped_shared()
-        rows = CopyOrder.objects.select_for_update(skip_locked=True, of=("self",))
-        copies = list(
-            rows.filter(
-                pk__in=copy_ids, kind=SignalKind.ENTRY, status=CopyStatus.PENDING, expires_at__gte=now + LIFE_LEFT_MIN
-            )
-            .select_related("signal__instrument")
-            .order_by("pk")
-        )
-        common = _Common(
-            halted=halted,
-            clock_problem=market.clock_problem(now=now) or "",
-            master_out=_masters_gone({copy.signal for copy in copies}),
-            now=now,
-        )
+        copies, late = _waiting(copy_ids, now=now)
         # One entry of an account at a time: the next one is sized once this one's cash is reserved.
         first = {copy.account_id: copy for copy in reversed(copies)}
         followers = _followers(first, now=now)
+        problem = market.clock_problem(now=now) or "" if followers else ""
+        common = _Common(halted=halted, clock_problem=problem, master_out=_masters_gone(copies), now=now)
+        decided, unready = list(late), list[CopyOrder]()
         sized: dict[int, Sized] = {}
+        shared = clock.shared()
         for account_id, follower in followers.items():
-            decision = _decide(first[account_id], follower, common)
-            _trace(first[account_id], follower, decision, now=now)
+            copy = first[account_id]
+            refused = admission.refusal(_situation(copy, follower, common))
+            if refused is None and not freshened and not follower.is_ready(at=shared):
+                unready.append(copy)
+                continue
+            decision = refused or _size(copy, follower)
+            _trace(copy, follower, decision, now=now)
             if isinstance(decision, Sized):
                 sized[account_id] = decision
-        keys = {followers[account_id].key.pk: account_id for account_id in sized}  # type: ignore[union-attr]
-        grants = lanes.claim(list(keys), purpose=Purpose.ENTRY, cost=0, clock=clock)
-        outgoing = []
-        for key, grant in grants.items():
-            copy = first[keys[key]]
-            order = _order(copy, followers[keys[key]], sized[keys[key]], now=now)
+            else:
+                decided.append(copy)
+        keys = {follower.key.pk: account_id for account_id, follower in followers.items() if follower.key}
+        locked = [follower.lane for account_id, follower in followers.items() if account_id in sized and follower.lane]
+        for key, grant in lanes.take(locked, purpose=Purpose.ENTRY, cost=0, clock=clock).items():
+            copy, follower = first[keys[key]], followers[keys[key]]
+            order = _order(copy, follower, sized[keys[key]], now=now)
             sending.stamp(order, grant, now=now)
             outgoing.append(Outgoing(order=order, grant=grant))
-        Order.objects.bulk_create([item.order for item in outgoing])
-        sent = {item.order.account_id: item.order for item in outgoing}
-        decided = [_settle(copy, sent.get(account_id), now=now) for account_id, copy in first.items()]
-        _save([copy for copy in decided if copy is not None])
+        bulk.insert_each([item.order for item in outgoing])
+        _save([*decided, *(_ordered(first[item.order.account_id], item.order, now=now) for item in outgoing)])
+        if outgoing and unready:
+            doorbell.ring(EXECUTE_TASK, [copy.pk for copy in unready])
         doorbell.changed([f.account.user_id for f in followers.values()])
-    return outgoing
+    settled = {copy.pk for copy in [*decided, *unready, *(first[item.order.account_id] for item in outgoing)]}
+    private.open_keys([followers[item.order.account_id].key for item in outgoing])  # type: ignore[misc]
+    return _Claimed(outgoing, unready, busy=[copy.pk for copy in copies if copy.pk not in settled])
+
+
+def _waiting(copy_ids: Collection[int], *, now: datetime) -> tuple[list[CopyOrder], list[CopyOrder]]:
+    """Those of these copies that still wait, locked: the ones in time, and the ones that are MISSED by now."""
+    same_order = Signal.objects.filter(order=OuterRef("signal__order")).exclude(pk=OuterRef("signal"))
+    later_exit = Signal.objects.filter(
+        account=OuterRef("signal__account"),
+        instrument=OuterRef("signal__instrument"),
+        sequence__gt=OuterRef("signal__sequence"),
+        kind=SignalKind.EXIT,
+    )
+    rows = CopyOrder.objects.select_for_update(skip_locked=True, of=("self",)).select_related("signal__instrument")
+    waiting = rows.filter(pk__in=copy_ids, kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
+    copies: list[CopyOrder] = list(
+        waiting.annotate(has_siblings=Exists(same_order), exit_follows=Exists(later_exit)).order_by("pk")[:BATCH]
+    )
+    in_time, late = list[CopyOrder](), list[CopyOrder]()
+    for copy in copies:
+        if copy.expires_at is not None and copy.expires_at < now + LIFE_LEFT_MIN:
+            copy.status, copy.reason, copy.sentence = CopyStatus.MISSED, SkipReason.TOO_LATE.value, TOO_LATE
+            copy.decided_at = now
+            late.append(copy)
+        else:
+            in_time.append(copy)
+    return in_time, late
 
 
 def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, _Follower]:
-    """Everything about the accounts of these copies, their rows locked, in a fixed number of queries."""
-    locked = Account.objects.select_for_update(skip_locked=True).filter(pk__in=first).order_by("pk")
-    ids = list(locked.values_list("pk", flat=True))
-    # Read once the rows are locked: a stop of the account that committed a moment ago must be seen.
-    accounts = list(Account.objects.filter(pk__in=ids).select_related("user__risk").order_by("pk"))
-    keys, worths = lanes.active_keys(accounts), worth_of(accounts, now=now)
-    open_instruments: dict[int, set[int]] = defaultdict(set)
-    for account_id, instrument_id in Position.objects.filter(account_id__in=ids, is_open=True).values_list(
-        "account_id", "instrument_id"
-    ):
-        open_instruments[account_id].add(instrument_id)
-    under_way = Order.objects.filter(account_id__in=ids, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING)
-    for account_id, instrument_id in under_way.values_list("account_id", "instrument_id"):
-        open_instruments[account_id].add(instrument_id)
+    """Everything about the accounts of these copies, their rows locked, in a fixed number of queries.
+
+    An account whose lane or settings somebody else holds at this moment is absent.
+    """
+    if not first:
+        return {}
+    locked = _locked(list(first))
+    accounts = [account for account, _ in locked]
+    figures = figures_of([account.pk for account in accounts])
+    worths = worth_of(accounts, now=now, figures=figures)
     taken: dict[int, Money] = defaultdict(Money.zero)
-    master_orders = {copy.signal.order_id for copy in first.values()}
-    earlier = CopyOrder.objects.filter(
-        account_id__in=ids, signal__order_id__in=master_orders, status=CopyStatus.ORDERED, kind=SignalKind.ENTRY
-    ).select_related("order", "signal")
-    for copy in earlier:
-        if copy.signal.order_id == first[copy.account_id].signal.order_id:
-            taken[copy.account_id] += _cost_so_far(copy)
+    split = {copy.signal.order_id for copy in first.values() if copy.has_siblings}  # type: ignore[attr-defined]
+    if split:
+        earlier = CopyOrder.objects.filter(
+            account_id__in=figures, signal__order_id__in=split, status=CopyStatus.ORDERED, kind=SignalKind.ENTRY
+        ).select_related("order", "signal")
+        for copy in earlier:
+            if copy.signal.order_id == first[copy.account_id].signal.order_id:
+                taken[copy.account_id] += _cost_so_far(copy)
     return {
         account.pk: _Follower(
             account=account,
-            key=keys.get(account.pk),
+            lane=lane,
             worth=worths[account.pk],
             taken=taken[account.pk],
-            open_instruments=frozenset(open_instruments[account.pk]),
+            open_instruments=figures[account.pk].open_instruments,
         )
-        for account in accounts
+        for account, lane in locked
     }
+
+
+def _locked(account_ids: Collection[int]) -> list[tuple[Account, Locked | None]]:
+    """Accounts, their owners' settings and their lanes, locked together: the database hands out a locked row as it is then,
+    so that a stop of the account that committed a moment ago is seen."""
+    with_keys = Lane.objects.filter(
+        credential__status=Credential.Status.ACTIVE,
+        credential__user__trading_account__in=account_ids,
+        credential__user__risk__isnull=False,
+    ).select_related("credential__user__risk", "credential__user__trading_account")
+    also = ("credential__user__risk", "credential__user__trading_account")
+    found: list[tuple[Account, Locked | None]] = [
+        (row.lane.credential.user.trading_account, row)
+        for row in lanes.lock(with_keys, purpose=Purpose.ENTRY, also=also)
+    ]
+    absent = set(account_ids) - {account.pk for account, _ in found}
+    if absent:
+        keyed = Credential.objects.filter(user=OuterRef("user"), status=Credential.Status.ACTIVE)
+        keyless = Account.objects.select_for_update(skip_locked=True, of=("self",)).select_related("user__risk")
+        found += [(account, None) for account in keyless.filter(~Exists(keyed), pk__in=absent).order_by("pk")]
+    return found
 
 
 def _cost_so_far(copy: CopyOrder) -> Money:
@@ -187,10 +276,7 @@ def _cost_so_far(copy: CopyOrder) -> Money:
     return Money(copy.notional or Decimal(0))
 
 
-def _decide(copy: CopyOrder, follower: _Follower, common: _Common) -> Sized | Skipped:
-    refused = admission.refusal(_situation(copy, follower, common))
-    if refused is not None:
-        return refused
+def _size(copy: CopyOrder, follower: _Follower) -> Sized | Skipped:
     worth, signal = follower.worth, copy.signal
     if worth.equity is None or worth.free_cash is None:
         return Skipped(SkipReason.BALANCE_UNKNOWN, _unknown_balance(follower.account))
@@ -235,10 +321,11 @@ def _situation(copy: CopyOrder, follower: _Follower, common: _Common) -> Situati
     )
 
 
-def _masters_gone(signals: Collection[Signal]) -> frozenset[int]:
+def _masters_gone(copies: Sequence[CopyOrder]) -> frozenset[int]:
     """Signals after which the master has sold the whole again: copying the entry would only cost fees."""
     gone = set()
-    for signal in signals:
+    followed = {copy.signal_id: copy.signal for copy in copies if copy.exit_follows}  # type: ignore[attr-defined]
+    for signal in followed.values():
         later = Signal.objects.filter(
             account_id=signal.account_id,
             instrument_id=signal.instrument_id,
@@ -291,15 +378,12 @@ def _order(copy: CopyOrder, follower: _Follower, sized: Sized, *, now: datetime)
     )
 
 
-def _settle(copy: CopyOrder, order: Order | None, *, now: datetime) -> CopyOrder | None:
-    """The copy as it is to be stored; None while its lane was busy and it goes on waiting."""
-    if order is not None:
-        copy.order, copy.status, copy.decided_at = order, CopyStatus.ORDERED, now
-        copy.cap = copy.cap or Cap.NONE.value
-        return copy
-    return copy if copy.status == CopyStatus.SKIPPED else None
+def _ordered(copy: CopyOrder, order: Order, *, now: datetime) -> CopyOrder:
+    copy.order, copy.status, copy.decided_at = order, CopyStatus.ORDERED, now
+    copy.cap = copy.cap or Cap.NONE.value
+    return copy
 
 
 def _save(copies: Sequence[CopyOrder]) -> None:
     fields = ["status", "reason", "sentence", "order", "equity", "equity_as_of", "equity_source"]
-    bulk.update_each(CopyOrder.objects.all(), copies, [*fields, "proportional", "notional", "cap", "decided_at"])
+    bulk.update_each(copies, [*fields, "proportional", "notional", "cap", "decided_at"])

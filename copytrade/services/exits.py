@@ -36,7 +36,8 @@ from trading.models import (
 from trading.services import alerts, balances, bulk
 from trading.services.clock import Clock
 
-BATCH = 50
+#: Their positions are locked together, and the first sales wait for no more than these.
+BATCH = 100
 POSITIONS_MAX = 5_000
 SEND_TASK = "trading.tasks.send_exits"
 #: After an exit that Kraken did not take, this long passes before the next: its cause may need a moment to go.
@@ -45,7 +46,10 @@ AGAIN_MAX = timedelta(seconds=30)
 FAILURES_MATTER_FOR = timedelta(minutes=5)
 FAILURES_TOLD = 5
 
+NOTHING_OWED = "You had sold your share of this already, or it is less than the smallest step Kraken trades in."
+NOTHING = "You held nothing bought by copying when this was due, so there was nothing to sell."
 _SENTENCES = {
+    Standing.NOTHING: (SkipReason.NOTHING_TO_SELL, NOTHING_OWED),
     Standing.WAITING_MIN: (
         SkipReason.WAITING_MIN,
         "What is owed is below Kraken's minimum; it is sold together with the master's next sale.",
@@ -55,8 +59,6 @@ _SENTENCES = {
         "What is left is below Kraken's minimum and cannot be sold; it stays in your account.",
     ),
 }
-NOTHING_OWED = "You had sold your share of this already, or it is less than the smallest step Kraken trades in."
-NOTHING = "You held nothing bought by copying when this was due, so there was nothing to sell."
 CLOSE_ASKED = "You asked to sell everything"
 
 
@@ -107,27 +109,28 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
             "instrument", "account"
         )
         positions = _without_live_exit(locked.filter(pk__in=position_ids, is_open=True).order_by("pk"))
+        if not positions:
+            return 0
         resting = _resting(positions, now=now)
         free = balances.available(sorted({p.account_id for p in positions}), now=now)
         books = obligations.read_books(positions)
-        unsettled = _with_pending_exits(positions)
+        unsettled = _pending_exits(positions)
         orders: list[Order] = []
-        nothing: list[Position] = []
+        settled: dict[Standing, list[int]] = defaultdict(list)
         for position in positions:
             result = obligations.of(position, books, available=_there(position, free.get(position.account_id)))
             key = (position.account_id, position.instrument_id)
             if result.standing is Standing.OWED and key not in resting:
                 orders.append(_exit_order(position, result, answers=books.answered(position), now=now))
-            elif result.standing in _SENTENCES and key in unsettled:
-                _note_waiting(position, result.standing, now=now)
-            elif result.standing is Standing.NOTHING and key in unsettled:
-                nothing.append(position)
-        Order.objects.bulk_create(orders)
-        bulk.update_each(Position.objects.all(), [p for p in positions if _planned(p, orders)], ["exit_count"])
-        for order in orders:
-            _link(order, now=now)
-        _note_nothing(nothing, now=now)
+            elif result.standing is not Standing.OWED:
+                settled[result.standing] += unsettled.get(key, [])
+        for standing, copy_ids in settled.items():
+            _note(standing, copy_ids, now=now)
         if orders:
+            bulk.insert_each(orders)
+            planned = {(order.account_id, order.instrument_id) for order in orders}
+            bulk.update_each([p for p in positions if (p.account_id, p.instrument_id) in planned], ["exit_count"])
+            _link(orders, now=now)
             doorbell.ring(SEND_TASK)
             doorbell.changed([position.account.user_id for position in positions])
     return len(orders)
@@ -206,63 +209,57 @@ def _exit_order(position: Position, result: Obligation, *, answers: Signal | Non
     )
 
 
-def _planned(position: Position, orders: Sequence[Order]) -> bool:
-    return any(o.account_id == position.account_id and o.instrument_id == position.instrument_id for o in orders)
-
-
-def _link(order: Order, *, now: datetime) -> None:
-    """The exit copies that this order serves: those still waiting, and those whose earlier order sold nothing."""
-    mine = CopyOrder.objects.filter(
-        account_id=order.account_id, signal__instrument_id=order.instrument_id, kind=SignalKind.EXIT
-    )
+def _link(orders: Sequence[Order], *, now: datetime) -> None:
+    """The exit copies that these orders serve: those still waiting, and those whose earlier order sold nothing."""
+    serves = {(order.account_id, order.instrument_id): order for order in orders}
     unserved = (
         Q(status=CopyStatus.PENDING)
         | Q(status=CopyStatus.SKIPPED, reason__in=(SkipReason.WAITING_MIN.value, SkipReason.DUST.value))
         | Q(order__state__in=(OrderState.REJECTED, OrderState.NOT_PLACED))
     )
-    ids = list(mine.filter(unserved).values_list("pk", flat=True))
-    CopyOrder.objects.filter(pk__in=ids).update(
-        order=order, status=CopyStatus.ORDERED, reason="", sentence="", decided_at=now
+    theirs = CopyOrder.objects.filter(
+        unserved,
+        account_id__in={account_id for account_id, _ in serves},
+        signal__instrument_id__in={instrument_id for _, instrument_id in serves},
+        kind=SignalKind.EXIT,
     )
+    linked = []
+    for copy in theirs.select_related("signal"):
+        order = serves.get((copy.account_id, copy.signal.instrument_id))
+        if order is not None:
+            copy.order, copy.status, copy.reason, copy.sentence = order, CopyStatus.ORDERED, "", ""
+            copy.decided_at = now
+            linked.append(copy)
+    bulk.update_each(linked, ["order", "status", "reason", "sentence", "decided_at"])
 
 
-def _with_pending_exits(positions: Sequence[Position]) -> set[tuple[int, int]]:
+def _pending_exits(positions: Sequence[Position]) -> dict[tuple[int, int], list[int]]:
+    """Ids of the exit copies without an outcome, by account and instrument."""
     pending = CopyOrder.objects.filter(
         account_id__in={p.account_id for p in positions}, kind=SignalKind.EXIT, status=CopyStatus.PENDING
     )
-    return set(pending.values_list("account_id", "signal__instrument_id"))
+    found: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for copy_id, account_id, instrument_id in pending.values_list("pk", "account_id", "signal__instrument_id"):
+        found[account_id, instrument_id].append(copy_id)
+    return found
 
 
-def _note_waiting(position: Position, standing: Standing, *, now: datetime) -> None:
+def _note(standing: Standing, copy_ids: Sequence[int], *, now: datetime) -> None:
+    """Why these exit copies, which waited, are not carried out now."""
+    if not copy_ids:
+        return
     reason, sentence = _SENTENCES[standing]
-    CopyOrder.objects.filter(
-        account_id=position.account_id,
-        signal__instrument_id=position.instrument_id,
-        kind=SignalKind.EXIT,
-        status=CopyStatus.PENDING,
-    ).update(status=CopyStatus.SKIPPED, reason=reason.value, sentence=sentence, decided_at=now)
-
-
-def _note_nothing(positions: Sequence[Position], *, now: datetime) -> None:
-    """Nothing is owed and nothing can come any more: the exit copies that waited get their outcome."""
-    coming = Order.objects.filter(
-        account=OuterRef("account"),
-        instrument=OuterRef("signal__instrument"),
-        kind=OrderKind.ENTRY,
-        state__in=order_state.LIVE,
-    )
-    keys = {(p.account_id, p.instrument_id) for p in positions}
-    waiting = CopyOrder.objects.filter(
-        account_id__in={p.account_id for p in positions}, kind=SignalKind.EXIT, status=CopyStatus.PENDING
-    ).exclude(Exists(coming))
-    ids = [
-        copy_id
-        for copy_id, account_id, instrument_id in waiting.values_list("pk", "account_id", "signal__instrument_id")
-        if (account_id, instrument_id) in keys
-    ]
-    CopyOrder.objects.filter(pk__in=ids).update(
-        status=CopyStatus.SKIPPED, reason=SkipReason.NOTHING_TO_SELL.value, sentence=NOTHING_OWED, decided_at=now
-    )
+    waiting = CopyOrder.objects.filter(pk__in=copy_ids, status=CopyStatus.PENDING)
+    if standing is Standing.NOTHING:
+        # What an entry under way still buys gets this exit, which waits for it.
+        coming = Order.objects.filter(
+            account=OuterRef("account"),
+            instrument=OuterRef("signal__instrument"),
+            kind=OrderKind.ENTRY,
+            state__in=order_state.LIVE,
+        )
+        waiting = waiting.exclude(Exists(coming))
+    waiting.update(status=CopyStatus.SKIPPED, reason=reason.value, sentence=sentence, decided_at=now)
 
 
 def _settle_empty(now: datetime) -> None:

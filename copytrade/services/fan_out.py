@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, Value, When
 
 from copytrade.domain.reasons import SkipReason
 from copytrade.models import CopyOrder, CopyStatus, FanOut
 from trading import doorbell
 from trading.domain import order_state
 from trading.models import Account, Order, OrderKind, Position, Role, Signal, SignalKind
+from trading.services import bulk, private
 from trading.services.clock import Clock
 
 SIGNALS_MAX = 100
 #: An entry may be copied this long after the master's fill.
 TIME_TO_LIVE = timedelta(seconds=10)
-#: Copies in one message and one transaction.
-BATCH = 50
+#: Copies in one message and one transaction: as many as a process can write at once.
+BATCH = private.SENDERS
+_WAITING = {"status": CopyStatus.PENDING.value, "reason": "", "sentence": ""}
 EXECUTE_TASK = "copytrade.tasks.execute_entries"
 PLAN_TASK = "copytrade.tasks.plan_exits"
 
@@ -44,55 +47,52 @@ def claim_signals(*, clock: Clock) -> int:
 
 
 def _fan_out(signal: Signal, *, now: datetime) -> None:
-    followers = list(Account.objects.filter(venue=settings.VENUE, role=Role.FOLLOWER).order_by("pk"))
-    FanOut.objects.create(signal=signal, claimed_at=now, followers=len(followers))
-    make = _entry if signal.kind == SignalKind.ENTRY else _exit_maker(signal)
-    copies = CopyOrder.objects.bulk_create([make(signal, account, now) for account in followers])
-    if signal.kind == SignalKind.ENTRY:
-        pending = [copy.pk for copy in copies if copy.status == CopyStatus.PENDING]
-        for start in range(0, len(pending), BATCH):
-            doorbell.ring(EXECUTE_TASK, pending[start : start + BATCH])
-    else:
-        doorbell.ring(PLAN_TASK)
-    doorbell.changed([account.user_id for account in followers])
+    followers = Account.objects.filter(venue=settings.VENUE, role=Role.FOLLOWER).order_by("pk")
+    claim = FanOut.objects.create(signal=signal, claimed_at=now, followers=0)
+    make = _write_entries if signal.kind == SignalKind.ENTRY else _write_exits
+    written = make(signal, followers, now=now)
+    FanOut.objects.filter(pk=claim.pk).update(followers=written)
+    # Last, for whom it does not matter when.
+    doorbell.changed(followers.values_list("user_id", flat=True))
 
 
-def _entry(signal: Signal, account: Account, now: datetime) -> CopyOrder:
-    copy = CopyOrder(signal=signal, account=account, kind=SignalKind.ENTRY, created_at=now)
-    copy.expires_at = signal.executed_at + TIME_TO_LIVE
+def _write_entries(signal: Signal, followers: QuerySet[Account], *, now: datetime) -> int:
+    """One copy for each follower; how many. Their bells are rung once all of them are committed."""
+    values = _of(signal, now=now) | {"kind": SignalKind.ENTRY, "expires_at": signal.executed_at + TIME_TO_LIVE}
     if settings.COPY_TRADING_MODE == "INDEPENDENT":
         sentence = "Followers trade on their own on this installation; entries are not copied."
-        return _skipped(copy, SkipReason.INDEPENDENT_MODE, sentence, now=now)
-    return copy
+        skipped = {"status": CopyStatus.SKIPPED, "reason": SkipReason.INDEPENDENT_MODE.value, "decided_at": now}
+        return len(bulk.insert_for_each(CopyOrder, followers, values | skipped | {"sentence": sentence}))
+    copies = bulk.insert_for_each(CopyOrder, followers, values)
+    for start in range(0, len(copies), BATCH):
+        doorbell.ring(EXECUTE_TASK, copies[start : start + BATCH])
+    return len(copies)
 
 
-def _exit_maker(signal: Signal) -> Callable[[Signal, Account, datetime], CopyOrder]:
-    # A copy waits, then its order is under way, then it is a position: asked in this order, none slips through.
-    # An entry under way may still fill after the master's exit; its copy of the exit must not be closed yet.
-    holding = set(
-        CopyOrder.objects.filter(
-            signal__instrument_id=signal.instrument_id, kind=SignalKind.ENTRY, status=CopyStatus.PENDING
-        ).values_list("account_id", flat=True)
+def _write_exits(signal: Signal, followers: QuerySet[Account], *, now: datetime) -> int:
+    """One copy for each follower; how many. Who neither holds anything nor may still buy has nothing to sell."""
+    here = {"account": OuterRef("pk"), "instrument": signal.instrument_id}
+    pending = CopyOrder.objects.filter(
+        account=OuterRef("pk"),
+        signal__instrument=signal.instrument_id,
+        kind=SignalKind.ENTRY,
+        status=CopyStatus.PENDING,
     )
-    holding |= set(
-        Order.objects.filter(
-            instrument_id=signal.instrument_id, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING
-        ).values_list("account_id", flat=True)
-    )
-    holding |= set(
-        Position.objects.filter(instrument_id=signal.instrument_id, is_open=True).values_list("account_id", flat=True)
-    )
-
-    def make(signal: Signal, account: Account, now: datetime) -> CopyOrder:
-        copy = CopyOrder(signal=signal, account=account, kind=SignalKind.EXIT, created_at=now)
-        if account.pk in holding:
-            return copy
-        sentence = f"You held no {signal.instrument.symbol} bought by copying, so there was nothing to sell."
-        return _skipped(copy, SkipReason.NOTHING_TO_SELL, sentence, now=now)
-
-    return make
+    # An entry under way may still fill after the master's exit; its copy of the exit must not be closed yet. A copy waits,
+    # then its order is under way, then it is a position: one statement sees all three at one instant, so none slips through.
+    under_way = Order.objects.filter(**here, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING)
+    held = Position.objects.filter(**here, is_open=True)
+    holding = Exists(held) | Exists(under_way) | Exists(pending)
+    sentence = f"You held no {signal.instrument.symbol} bought by copying, so there was nothing to sell."
+    skipped = {"status": CopyStatus.SKIPPED, "reason": SkipReason.NOTHING_TO_SELL.value, "sentence": sentence}
+    values = _of(signal, now=now) | {"kind": SignalKind.EXIT}
+    values |= {
+        name: Case(When(holding, then=Value(_WAITING[name])), default=Value(text)) for name, text in skipped.items()
+    }
+    values["decided_at"] = Case(When(holding, then=None), default=Value(now))
+    doorbell.ring(PLAN_TASK)
+    return len(bulk.insert_for_each(CopyOrder, followers, values))
 
 
-def _skipped(copy: CopyOrder, reason: SkipReason, sentence: str, *, now: datetime) -> CopyOrder:
-    copy.status, copy.reason, copy.sentence, copy.decided_at = CopyStatus.SKIPPED, reason.value, sentence, now
-    return copy
+def _of(signal: Signal, *, now: datetime) -> dict[str, Any]:
+    return {"signal": signal.pk, "account": F("pk"), "created_at": now}

@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
 from accounts.models import Credential, KeyCheck
@@ -162,3 +163,25 @@ def test_without_a_vault_key_nothing_is_stored_and_the_reader_is_told(settings: 
     with pytest.raises(KeyRefused, match="operator"):
         keys.submitted(keys.user())
     assert not Credential.objects.exists()
+
+
+def test_keys_of_many_rows_are_opened_without_asking_the_database_and_one_that_was_moved_spoils_no_other(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    good, moved, gone = (keys.submitted(keys.user(f"{name}@nija.example"), name) for name in ("one", "two", "three"))
+    moved.version += 1
+    gone.status = Credential.Status.DISCONNECTED
+    with django_assert_num_queries(0):
+        opened = credentials.open_credentials([good, moved, gone])
+    assert set(opened) == {good.pk, moved.pk}
+    assert isinstance(opened[moved.pk], VaultError)
+    key = opened[good.pk]
+    assert not isinstance(key, VaultError)
+    assert key.api_secret.reveal() == credentials.open_credential(good.pk).api_secret.reveal()
+    assert key.api_secret.reveal() not in repr(opened)
+
+
+def test_where_the_private_key_is_not_no_row_of_many_opens(settings: Settings) -> None:
+    rows = [keys.submitted(keys.user())]
+    settings.NIJA_VAULT_PRIVATE_KEY = ""
+    assert [type(answer) for answer in credentials.open_credentials(rows).values()] == [VaultClosed]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pstats
+import re
 import shlex
 import time
 import uuid
@@ -170,7 +171,8 @@ def _as_in_production(child: Child) -> Child:
     if child.name not in WORKERS:
         return child
     lines = dict(line.split(": ", 1) for line in (BASE_DIR / "Procfile").read_text().splitlines() if ": " in line)
-    options = shlex.split(lines[child.name])
+    # As a shell reads them in an environment that says nothing.
+    options = shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", lines[child.name]))
     options = options[options.index("worker") :]
     return replace(child, command=(child.command[0], "-m", "tests.benchmarks.worker", *options))
 

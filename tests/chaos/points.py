@@ -154,7 +154,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="signal written, open", seam="trading.services.signals:emit", where=_some, **_after, **_booked),
     Point(name="signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_booked),
     # From the signal to the copies.
-    Point(name="fan-out half done", seam=f"{FAN_OUT}:_entry", nth=2, **_before, **_plan),
+    Point(name="fan-out half done", seam=f"{FAN_OUT}:_write_entries", **_after, **_plan),
     Point(name="fan-out committed, not rung", seam=RING, where=_rings(EXECUTE), **_before, **_plan),
     Point(name="claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_entry),
     Point(name="SENDING committed", seam=f"{SENDING}:transmit", where=_sends("copy"), **_before, **_entry),
@@ -171,7 +171,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="task acknowledged", seam=ACKNOWLEDGE, where=_is_task(EXECUTE), **_after, **_entry),
     # The exits.
     Point(name="exit signal committed, not rung", seam=RING, where=_rings(CLAIM_SIGNALS), **_before, **_sold),
-    Point(name="exit planned, open", seam=f"{EXITS}:_link", nth=2, **_before, **_sale),
+    Point(name="exit planned, open", seam=f"{EXITS}:_link", **_before, **_sale),
     Point(name="exit planned, not rung", seam=RING, where=_rings(SEND_EXITS), **_before, **_sale),
     Point(name="exit claimed, open", seam=f"{SENDING}:stamp", where=_is_copy, nth=2, **_after, **_exit),
     Point(name="exit SENDING committed", seam=f"{SENDING}:transmit", where=_sends("copy"), **_before, **_exit),

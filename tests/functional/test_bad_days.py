@@ -57,7 +57,7 @@ def test_an_entry_claimed_by_a_worker_that_died_unwritten_is_proven_absent(make_
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
     copies = waiting_copies()
-    entries._claim(copies[:1], clock=fleet.world.clock)
+    entries._claim(copies[:1], freshened=True, clock=fleet.world.clock)
     fleet.live(2)
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["sending"]
     assert [o.state for o in fleet.orders(fleet["ben"], OrderKind.ENTRY)] == ["filled"]
@@ -73,7 +73,7 @@ def test_an_order_whose_lane_has_passed_on_is_unknown_while_the_successor_holds_
     fleet = gather(make_world, "ada")
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
-    (lost,) = entries._claim(waiting_copies(), clock=fleet.world.clock)
+    (lost,) = entries._claim(waiting_copies(), freshened=True, clock=fleet.world.clock).outgoing
     assert reconciliation.adopt_orphans(clock=fleet.world.clock) == 0
     fleet.world.move(13)
     with private.session(lost.grant.credential_id, purpose=Purpose.FENCE, cost=0, clock=fleet.world.clock):
@@ -87,7 +87,7 @@ def test_an_entry_whose_worker_died_after_sending_is_found_and_gets_the_masters_
     fleet = gather(make_world, "ada")
     master_bought(fleet)
     fan_out.claim_signals(clock=fleet.world.clock)
-    send_and_forget(fleet, entries._claim(waiting_copies(), clock=fleet.world.clock))
+    send_and_forget(fleet, entries._claim(waiting_copies(), freshened=True, clock=fleet.world.clock).outgoing)
     fleet.live(2)
     fleet.sell()
     fleet.live(4)
@@ -154,7 +154,7 @@ def test_a_fan_out_that_breaks_off_leaves_nothing_and_is_done_again(
         raise SystemExit("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fan_out, "_entry", dies)
+        patch.setattr(fan_out, "_write_entries", dies)
         with pytest.raises(SystemExit):
             fan_out.claim_signals(clock=fleet.world.clock)
     assert not FanOut.objects.exists()
@@ -195,6 +195,7 @@ def test_a_message_of_which_a_part_was_done_does_the_rest_only(make_world: Calla
     copies = waiting_copies()
     assert fleet.world.copy(copies[:1]) == 1
     assert fleet.world.copy(copies) == 1
+    assert fleet.world.copy(copies) == 0
     assert [fleet.asked(trader) for trader in fleet.followers.values()] == [1, 1]
     assert [fleet.copy(trader).status for trader in fleet.followers.values()] == ["ordered", "ordered"]
 

@@ -42,3 +42,24 @@ def test_an_older_balance_that_is_stored_late_does_not_replace_a_newer_one(
 
     assert Account.objects.get(pk=account.pk).balances_as_of == world.clock.now()
     assert set(AssetBalance.objects.filter(account=account).values_list("as_of", flat=True)) == {world.clock.now()}
+
+
+def test_an_older_balance_that_is_stored_after_a_newer_one_is_dropped(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world)
+    world, account = fleet.world, fleet.master.account
+    refresh = partial(balances.refresh, [account], clock=world.clock, purpose=Purpose.REFRESH)
+    world.move(5)
+    older = Actor(refresh)
+    read = older.hold(monkeypatch, balances, "_store", when="before")
+    older.start()
+    read.until_reached()
+
+    world.move(5)
+    Actor(refresh).start().until_it_ends()
+    read.let_go()
+    older.until_it_ends()
+
+    assert Account.objects.get(pk=account.pk).balances_as_of == world.clock.now()
+    assert set(AssetBalance.objects.filter(account=account).values_list("as_of", flat=True)) == {world.clock.now()}

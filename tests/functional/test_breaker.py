@@ -10,8 +10,9 @@ from copytrade.models import FanOut
 from copytrade.services import breaker, watch
 from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
-from trading.models import Control, Event, OrderKind
-from trading.services import alerts, halts
+from trading.domain.order_state import OrderState
+from trading.models import Control, Event, Order, OrderKind
+from trading.services import alerts, halts, sending
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 NAMES = ("ada", "ben", "cat", "dan", "eve", "fay")
@@ -73,3 +74,15 @@ def test_an_operators_stop_keeps_its_reason(make_world: Callable[..., World]) ->
     assert breaker.watch(clock=fleet.world.clock) == ""
     assert not halts.stop_platform_once(actor="breaker", reason="x", clock=fleet.world.clock)
     assert Control.objects.get().reason == "drill"
+
+
+def test_what_we_did_not_write_in_time_ourselves_is_no_failure_of_the_exchange(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = failing(make_world, failures=0)
+    Order.objects.filter(kind=OrderKind.ENTRY, account__role="follower").update(
+        state=OrderState.NOT_PLACED, refusal=sending.TURN_TOO_LATE
+    )
+    assert breaker.watch(clock=fleet.world.clock) == ""
+    Order.objects.filter(state=OrderState.NOT_PLACED).update(refusal="The connection was refused")
+    assert "6 of the last 6 copied entries failed" in breaker.watch(clock=fleet.world.clock)

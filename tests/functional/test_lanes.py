@@ -15,6 +15,7 @@ from copytrade.services import entries, exits, fan_out
 from tests.functional.scenario import Fleet, gather
 from tests.nonces.caller import WrongClock
 from tests.support.world import Trader, World
+from trading import doorbell
 from trading.models import Account, Event, Lane, Order, OrderKind, Signal
 from trading.services import balances, booking, halts, lanes, private, reconciliation, signals
 from trading.services.lanes import Purpose
@@ -232,3 +233,23 @@ def test_a_stop_that_races_claims_lets_none_pass_once_it_has_committed(make_worl
     assert unsent == 6 - sent_by_then[0]
     assert sum(accepted(fleet, "buy")) <= sent_by_then[0]
     fleet.assert_books_agree()
+
+
+def test_no_more_entries_are_claimed_than_there_are_free_senders_and_the_rest_is_rung_for(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada", "ben", "cid")
+    fleet.buy()
+    fleet.world.send(OrderKind.ENTRY)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    waiting = list(CopyOrder.objects.order_by("pk").values_list("pk", flat=True))
+    rung: list[list[int]] = []
+    with private.seats(private.SENDERS - 1) as others:
+        assert others == private.SENDERS - 1
+        monkeypatch.setattr(doorbell, "_send", lambda _task, args: rung.append(*args) if args else None)
+        assert entries.execute(waiting, clock=fleet.world.clock) == 1
+        assert waiting[1:] in rung
+        with private.seats(5) as left:
+            assert left == 1
+    assert entries.execute(waiting, clock=fleet.world.clock) == 2
+    assert [fleet.asked(trader) for trader in fleet.followers.values()] == [1, 1, 1]

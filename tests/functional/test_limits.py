@@ -124,7 +124,7 @@ def test_two_signals_in_flight_share_the_cash_there_is(make_world: Callable[...,
     for _ in range(2):
         fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
-    claimed = entries._claim(copies(), clock=fleet.world.clock)
+    claimed = entries._claim(copies(), freshened=True, clock=fleet.world.clock).outgoing
     assert len(claimed) == 1
     trader.account.refresh_from_db()
     worth = worth_of([trader.account], now=fleet.world.clock.now())[trader.account.pk]

@@ -72,7 +72,7 @@ def test_a_stop_waits_for_a_claim_under_way_and_what_was_not_yet_written_is_not_
 ) -> None:
     clock, copies = fleet.world.clock, pending_copies(fleet)
     claim = Actor(partial(entries.execute, copies, clock=clock))
-    claimed = claim.hold(monkeypatch, lanes, "claim", when="after")
+    claimed = claim.hold(monkeypatch, lanes, "take", when="after")
     committed = claim.hold(monkeypatch, sending, "transmit", when="before")
     claim.start()
     claimed.until_reached()
@@ -116,7 +116,7 @@ def test_the_stop_of_one_account_waits_for_its_claim_and_leaves_the_others_alone
 ) -> None:
     clock, copies, ada = fleet.world.clock, pending_copies(fleet), fleet["ada"]
     claim = Actor(partial(entries.execute, copies, clock=clock))
-    claimed = claim.hold(monkeypatch, lanes, "claim", when="after")
+    claimed = claim.hold(monkeypatch, lanes, "take", when="after")
     committed = claim.hold(monkeypatch, sending, "transmit", when="before")
     claim.start()
     claimed.until_reached()
@@ -261,7 +261,7 @@ def test_a_lane_that_is_being_claimed_for_an_order_is_given_to_no_read(
     clock, copies = fleet.world.clock, pending_copies(fleet)
     before = {name: len(fleet.log(trader)) for name, trader in fleet.followers.items()}
     claim = Actor(partial(entries.execute, copies, clock=clock))
-    claimed = claim.hold(monkeypatch, lanes, "claim", when="after")
+    claimed = claim.hold(monkeypatch, lanes, "take", when="after")
     claim.start()
     claimed.until_reached()
 
@@ -284,7 +284,7 @@ def test_two_workers_that_take_the_same_signal_make_its_copies_once(
     fleet.buy()
     fleet.world.send(OrderKind.ENTRY)
     first = Actor(partial(fan_out.claim_signals, clock=clock))
-    inside = first.hold(monkeypatch, fan_out, "_entry", when="before")
+    inside = first.hold(monkeypatch, fan_out, "_write_entries", when="before")
     first.start()
     inside.until_reached()
 

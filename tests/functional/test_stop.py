@@ -61,7 +61,7 @@ def test_an_entry_claimed_before_the_stop_and_not_yet_written_is_not_written(
 ) -> None:
     fleet = gather(make_world, "ada")
     copies = signalled(fleet)
-    claimed = entries._claim(copies, clock=fleet.world.clock)
+    claimed = entries._claim(copies, freshened=True, clock=fleet.world.clock).outgoing
     assert len(claimed) == 1
     assert stop(fleet).already_sent == 1
     sending.transmit(claimed, clock=fleet.world.clock)
@@ -75,7 +75,7 @@ def test_the_stop_of_one_account_reaches_its_unwritten_entry_and_nobody_elses(
     make_world: Callable[..., World],
 ) -> None:
     fleet = gather(make_world, "ada", "ben")
-    claimed = entries._claim(signalled(fleet), clock=fleet.world.clock)
+    claimed = entries._claim(signalled(fleet), freshened=True, clock=fleet.world.clock).outgoing
     halts.stop_account(fleet["ada"].account, actor="ada", reason="enough", clock=fleet.world.clock)
     sending.transmit(claimed, clock=fleet.world.clock)
     fleet.world.book()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 from nija import celery, processes
@@ -62,3 +63,16 @@ def test_the_procfile_runs_the_same_processes_on_the_same_queues() -> None:
     assert set(commands) == {"release", "web", "worker", "execution", "booking", "exits", "beat"}
     queues = {name: match[1] for name, text in commands.items() if (match := re.search(r" -Q (\S+)", text))}
     assert queues == processes.WORKER_QUEUES
+
+
+def test_the_procfile_says_how_many_processes_each_pool_has_and_lets_the_environment_say_otherwise() -> None:
+    for name in processes.WORKER_QUEUES:
+        line = next(
+            line for line in (processes.BASE_DIR / "Procfile").read_text().splitlines() if line.startswith(name)
+        )
+        command = line.replace("python -m", "echo")
+        for variables, processes_wanted in (({}, r"[2-4]"), ({f"{name.upper()}_PROCESSES": "9"}, "9")):
+            said = subprocess.run(
+                ["sh", "-c", command.split(": ", 1)[1]], env=variables, capture_output=True, text=True, check=True
+            )
+            assert re.search(rf" -c {processes_wanted}$", said.stdout.strip())

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+
+from django.db.models import Value
 
 from trading.domain import order_state
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Quantity, Ratio
+from trading.domain.order_state import OrderState
 from trading.domain.risk import BalanceSource, Holding, balance_source, copy_equity
-from trading.models import Account, AssetBalance, Execution, MarketPrice, Order, OrderKind, Position
+from trading.models import Account, AssetBalance, Execution, Order, OrderKind, Position
 
 QUOTE_ASSETS = ("ZUSD", "USD.F")
 #: The fee to expect of an account whose own fees were not read yet: Kraken's entry tier.
 TAKER_FEE_UNTOLD = Decimal("0.008")
+#: What a row of the figures is; of an order, its state.
+_BALANCE, _POSITION = "balance", "position"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,52 +41,69 @@ class Worth:
     open_positions: int
 
 
-def worth_of(accounts: Collection[Account], *, now: datetime) -> dict[int, Worth]:
-    """Worth by account id. Allocation comes from the owner's risk settings (`account.user.risk`)."""
-    ids = [account.pk for account in accounts]
-    balances: dict[int, dict[str, AssetBalance]] = defaultdict(dict)
-    for balance in AssetBalance.objects.filter(account_id__in=ids, asset__in=QUOTE_ASSETS):
-        balances[balance.account_id][balance.asset] = balance
-    positions: dict[int, list[Position]] = defaultdict(list)
-    for position in Position.objects.filter(account_id__in=ids, is_open=True):
-        positions[position.account_id].append(position)
-    bids = dict(
-        MarketPrice.objects.filter(
-            instrument_id__in={p.instrument_id for rows in positions.values() for p in rows}
-        ).values_list("instrument_id", "bid")
+@dataclass(slots=True)
+class Figures:
+    """What the books say of one account: its quote balances, open managed positions, entries that may still take quote."""
+
+    balances: list[tuple[Decimal, Decimal]] = field(default_factory=list)
+    """Total and what is on hold."""
+    positions: list[tuple[int, Decimal, Decimal | None]] = field(default_factory=list)
+    """Instrument, managed quantity, the market's bid if known."""
+    entries: list[tuple[int, OrderState, Decimal, Decimal | None]] = field(default_factory=list)
+    """Instrument, state, quantity, limit price if any."""
+
+    @property
+    def open_instruments(self) -> frozenset[int]:
+        """Where something is held or the exchange may be about to take an entry."""
+        under_way = {instrument for instrument, state, _, _ in self.entries if state in order_state.OUTSTANDING}
+        return frozenset(under_way | {instrument for instrument, _, _ in self.positions})
+
+
+def figures_of(account_ids: Collection[int]) -> dict[int, Figures]:
+    """Figures by account id, all in one statement: a claim of entries reads them with the accounts locked."""
+    balances = AssetBalance.objects.filter(account_id__in=account_ids, asset__in=QUOTE_ASSETS)
+    positions = Position.objects.filter(account_id__in=account_ids, is_open=True)
+    on_their_way = Order.objects.filter(
+        account_id__in=account_ids, kind=OrderKind.ENTRY, side=Side.BUY, state__in=order_state.LIVE
     )
-    reserved = _reservations(accounts)
+    rows = positions.values_list("account_id", Value(_POSITION), "instrument_id", "managed", "instrument__price__bid")
+    rows = rows.union(
+        balances.values_list("account_id", Value(_BALANCE), Value(0), "total", "hold"),
+        on_their_way.values_list("account_id", "state", "instrument_id", "quantity", "limit_price"),
+        all=True,
+    )
+    found: dict[int, Figures] = {account_id: Figures() for account_id in account_ids}
+    for account_id, what, instrument_id, first, second in rows:
+        figures = found[account_id]
+        if what == _BALANCE:
+            figures.balances.append((first, second))
+        elif what == _POSITION:
+            figures.positions.append((instrument_id, first, second))
+        else:
+            figures.entries.append((instrument_id, OrderState(what), first, second))
+    return found
+
+
+def worth_of(
+    accounts: Collection[Account], *, now: datetime, figures: Mapping[int, Figures] | None = None
+) -> dict[int, Worth]:
+    """Worth by account id. Allocation comes from the owner's risk settings (`account.user.risk`)."""
+    known = figures_of([account.pk for account in accounts]) if figures is None else figures
     flows = _flows_since(accounts)
-    return {
-        account.pk: _worth(
-            _Figures(balances[account.pk], positions[account.pk], bids, reserved[account.pk], flows[account.pk]),
-            account,
-            now=now,
-        )
-        for account in accounts
-    }
+    return {account.pk: _worth(known[account.pk], account, flow=flows[account.pk], now=now) for account in accounts}
 
 
-@dataclass(frozen=True, slots=True)
-class _Figures:
-    balances: Mapping[str, AssetBalance]
-    positions: Sequence[Position]
-    bids: Mapping[int, Decimal]
-    reserved: Money
-    flow: Money
-
-
-def _worth(figures: _Figures, account: Account, *, now: datetime) -> Worth:
+def _worth(figures: Figures, account: Account, *, flow: Money, now: datetime) -> Worth:
     source = balance_source(as_of=account.balances_as_of, last_fill_at=account.last_fill_at, now=now)
-    positions, reserved, bids = figures.positions, figures.reserved, figures.bids
+    positions, reserved = figures.positions, _reserved(figures, account)
     if source is BalanceSource.UNKNOWN:
         return Worth(source, account.balances_as_of, None, None, None, reserved, len(positions))
-    cash, hold = figures.flow, Money.zero()
-    for balance in figures.balances.values():
-        cash, hold = cash + Money(balance.total), hold + Money(balance.hold)
+    cash, hold = flow, Money.zero()
+    for total, held in figures.balances:
+        cash, hold = cash + Money(total), hold + Money(held)
     equity = None
-    if all(position.instrument_id in bids for position in positions):
-        holdings = [Holding(Quantity(p.managed), Price(bids[p.instrument_id])) for p in positions]
+    holdings = [Holding(Quantity(managed), Price(bid)) for _, managed, bid in positions if bid is not None]
+    if len(holdings) == len(positions):
         allocation = account.user.risk.allocation
         equity = copy_equity(cash=cash, holdings=holdings, allocation=Money(allocation) if allocation else None)
     free = cash - hold - reserved
@@ -110,16 +132,11 @@ def _flows_since(accounts: Collection[Account]) -> dict[int, Money]:
     return flows
 
 
-def _reservations(accounts: Collection[Account]) -> dict[int, Money]:
+def _reserved(figures: Figures, account: Account) -> Money:
     """Quote that entry orders not yet final may spend with their fees, counted whole even if a part has filled."""
-    fees = {account.pk: account.taker_fee for account in accounts}
-    reserved: dict[int, Money] = defaultdict(Money.zero)
-    on_their_way = Order.objects.filter(
-        account_id__in=fees, kind=OrderKind.ENTRY, side=Side.BUY, state__in=order_state.LIVE
-    )
-    for order in on_their_way.values("account_id", "quantity", "limit_price", "filled_notional"):
-        if order["limit_price"] is not None:
-            fee = fees[order["account_id"]]
-            factor = Ratio(1 + (TAKER_FEE_UNTOLD if fee is None else fee))
-            reserved[order["account_id"]] += Quantity(order["quantity"]).at(Price(order["limit_price"])) * factor
+    factor = Ratio(1 + (TAKER_FEE_UNTOLD if account.taker_fee is None else account.taker_fee))
+    reserved = Money.zero()
+    for _, _, quantity, limit_price in figures.entries:
+        if limit_price is not None:
+            reserved += Quantity(quantity).at(Price(limit_price)) * factor
     return reserved

@@ -300,7 +300,7 @@ def _write(entries: Sequence[_Entry], *, now: datetime) -> None:
         return
     Execution.objects.bulk_create(fresh)
     changed = {entry.position.pk: entry.position for entry in entries if entry.fresh}
-    bulk.update_each(Position.objects.all(), list(changed.values()), positions.FOLDED)
+    bulk.update_each(changed.values(), positions.FOLDED)
     # Locked in the order of their pks: two batches of the same accounts, in other instruments, must not wait for each other.
     accounts = Account.objects.filter(pk__in={execution.account_id for execution in fresh})
     in_order = accounts.select_for_update(no_key=True).order_by("pk").values("pk")
@@ -315,8 +315,7 @@ def _move(entries: Sequence[_Entry], *, now: datetime) -> None:
         if event is not None:
             moved[event].append(entry.order)
     for event, rows in moved.items():
-        if orders.move_each(rows, event, fields=_ORDER) != len(rows):
-            raise orders.LostRace(f"one of {len(rows)} orders could not take {event}")
+        orders.move_every(rows, event, fields=_ORDER)
 
 
 def _event(entry: _Entry, *, now: datetime) -> OrderEvent | None:

@@ -11,13 +11,14 @@ in use for a free one. Nonces need no common clock, since they come after the ro
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
 
 from django.conf import settings
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 
 from accounts.models import Credential
 from trading.domain.nonce import next_nonce
@@ -90,6 +91,19 @@ def active_keys(accounts: Iterable[Account]) -> dict[int, Credential]:
     return {by_user[credential.user_id]: credential for credential in found}
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A lane's row, locked for this transaction, and what its key's orders ask of others."""
+
+    lane: Lane
+    exit_waits: bool
+    in_doubt: bool
+
+    def needs_fence(self, *, now: datetime) -> bool:
+        """Whether no order may use it before a fencing read, and that read is not held up; `now` is of the shared clock."""
+        return _needs_fence(self.lane, now=now)
+
+
 def claim(
     credential_ids: Collection[uuid.UUID], *, purpose: Purpose, cost: int, clock: Clock, room: int = 0
 ) -> dict[uuid.UUID, Grant]:
@@ -99,18 +113,35 @@ def claim(
     Orders (`ENTRY`, `EXIT`) get fenced lanes only. A lane that is busy, blocked by Kraken or short of rate budget is absent
     from the answer: come again.
     """
+    locked = lock(Lane.objects.filter(credential_id__in=credential_ids), purpose=purpose)
+    return take(locked, purpose=purpose, cost=cost, clock=clock, room=room)
+
+
+def lock(lanes: QuerySet[Lane], *, purpose: Purpose, also: Sequence[str] = ()) -> list[Locked]:
+    """Lock these lanes, and the rows that `also` names beside them, in one statement; those that somebody else holds at
+    this moment are absent. Call inside a transaction."""
+    rows = lanes.select_for_update(skip_locked=True, of=("self", *also)).order_by("pk")
+    exits_wait = purpose > Purpose.EXIT and settings.ORDERS_ALLOWED
+    waiting = Order.objects.filter(kind=OrderKind.EXIT, state=OrderState.READY) if exits_wait else Order.objects.none()
+    unknown = Order.objects.filter(state=OrderState.UNKNOWN) if purpose is Purpose.BOOKING else Order.objects.none()
+    annotated = rows.annotate(exit_waits=_of_users(waiting), in_doubt=_of_users(unknown))
+    return [Locked(lane=lane, exit_waits=lane.exit_waits, in_doubt=lane.in_doubt) for lane in annotated]
+
+
+def take(
+    locked: Iterable[Locked], *, purpose: Purpose, cost: int, clock: Clock, room: int = 0
+) -> dict[uuid.UUID, Grant]:
+    """`claim` of lanes that were locked in the same transaction."""
     write_until, now = _write_until(clock), clock.shared()
-    lanes = Lane.objects.select_for_update(skip_locked=True).filter(credential_id__in=credential_ids).order_by("pk")
-    exits_wait = _keys_with_ready_exits(credential_ids) if purpose > Purpose.EXIT else frozenset()
-    doubtful = _keys_with_unknown_orders(credential_ids) if purpose is Purpose.BOOKING else frozenset()
     owner = uuid.uuid4().hex
     granted: dict[uuid.UUID, Grant] = {}
     taken: list[Lane] = []
-    for lane in lanes:
+    for row in locked:
+        lane = row.lane
         _end_in_time(lane, now=now)
-        reserve = 0 if purpose is Purpose.BOOKING and lane.credential_id not in doubtful else _RESERVE[purpose]
+        reserve = 0 if purpose is Purpose.BOOKING and not row.in_doubt else _RESERVE[purpose]
         points = max(cost, room) + (reserve if cost else 0)
-        if lane.credential_id in exits_wait or not _usable(lane, purpose=purpose, points=points, now=now):
+        if row.exit_waits or not _usable(lane, purpose=purpose, points=points, now=now):
             continue
         lane.needs_fence = lane.needs_fence or lane.leased_until is not None
         if lane.needs_fence and purpose in (Purpose.ENTRY, Purpose.EXIT):
@@ -119,7 +150,7 @@ def claim(
         _take(lane, owner=owner, cost=cost, now=now)
         granted[lane.credential_id] = _grant(lane, write_until=write_until)
         taken.append(lane)
-    bulk.update_each(Lane.objects.all(), taken, _TAKEN)
+    bulk.update_each(taken, _TAKEN)
     return granted
 
 
@@ -156,11 +187,13 @@ def release(grants: Collection[Grant], outcomes: Mapping[uuid.UUID, object], *, 
 def needing_fence(credential_ids: Collection[uuid.UUID], *, now: datetime) -> list[uuid.UUID]:
     """Those whose last request may still be on the wire and whose lease is over; `now` is of the shared clock."""
     lanes = Lane.objects.filter(credential_id__in=credential_ids)
-    return [
-        lane.credential_id
-        for lane in lanes
-        if (lane.needs_fence and lane.leased_until is None) or (lane.leased_until and lane.leased_until <= now)
-    ]
+    return [lane.credential_id for lane in lanes if _needs_fence(lane, now=now)]
+
+
+def _needs_fence(lane: Lane, *, now: datetime) -> bool:
+    if lane.leased_until is None:
+        return lane.needs_fence
+    return lane.leased_until <= now
 
 
 def _usable(lane: Lane, *, purpose: Purpose, points: int, now: datetime) -> bool:
@@ -229,15 +262,6 @@ def _reached_kraken(outcome: object) -> bool:
     return not isinstance(outcome, KrakenError) or (isinstance(outcome, NotPlaced) and bool(outcome.codes))
 
 
-def _keys_with_ready_exits(credential_ids: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
-    if not settings.ORDERS_ALLOWED:
-        return frozenset()
-    ready = Order.objects.filter(
-        kind=OrderKind.EXIT, state=OrderState.READY, account__user__credentials__in=credential_ids
-    )
-    return frozenset(ready.values_list("account__user__credentials", flat=True))
-
-
-def _keys_with_unknown_orders(credential_ids: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
-    unknown = Order.objects.filter(state=OrderState.UNKNOWN, account__user__credentials__in=credential_ids)
-    return frozenset(unknown.values_list("account__user__credentials", flat=True))
+def _of_users(orders: QuerySet[Order]) -> ExpressionWrapper[Q]:
+    """Whether the lane's owner has one of these; they are gathered once, whatever the number of lanes."""
+    return ExpressionWrapper(Q(credential__user__in=orders.values("account__user")), output_field=BooleanField())

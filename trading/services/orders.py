@@ -33,9 +33,15 @@ def move_one(order_id: int, event: OrderEvent, **fields: Any) -> None:
         raise LostRace(f"order {order_id} could not take {event}")
 
 
-def move_each(orders: Collection[Order], event: OrderEvent, *, fields: Collection[str]) -> int:
-    """Apply `event` in one statement to orders whose `fields` differ from row to row; how many could take it."""
+def move_each(orders: Collection[Order], event: OrderEvent, *, fields: Collection[str]) -> frozenset[int]:
+    """Apply `event` in one statement to orders whose `fields` differ from row to row; the ids of those that could take it."""
     for order in orders:
         order.state = _TARGETS[event]
-    movable = Order.objects.filter(state__in=order_state.sources(event))
-    return bulk.update_each(movable, list(orders), ["state", *fields])
+    return bulk.update_each(orders, ["state", *fields], only={"state": order_state.sources(event)})
+
+
+def move_every(orders: Collection[Order], event: OrderEvent, *, fields: Collection[str]) -> None:
+    """Apply `event` to each of these orders or raise LostRace, which undoes the caller's transaction."""
+    lost = {order.pk for order in orders} - move_each(orders, event, fields=fields)
+    if lost:
+        raise LostRace(f"orders {sorted(lost)} could not take {event}")

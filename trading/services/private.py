@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TypeVar
@@ -33,11 +33,14 @@ T = TypeVar("T")
 Request = Callable[[PrivateClient, int], Awaitable[T]]
 #: How many requests of this process are on the wire at once.
 SENDERS = CONNECTIONS_MAX
+SEAT_WAIT_S = 2.0
 OPEN_CLIENTS_MAX = 20_000
 
 logger = logging.getLogger(__name__)
 _clients: dict[uuid.UUID, PrivateClient] = {}
 _clients_lock = threading.Lock()
+#: Of the senders, how many are taken by orders.
+_seats, _taken = threading.Condition(), [0]
 
 
 class LaneBusy(Exception):
@@ -57,27 +60,64 @@ def senders() -> Senders:
     return of_this_process()
 
 
+@contextmanager
+def seats(wanted: int) -> Iterator[int]:
+    """Senders for orders of this thread alone, at most `wanted`: no order is claimed that would wait for another's answer.
+
+    Waits while none is free, at most SEAT_WAIT_S, and then has none. A process of a pool does one task at a time and never
+    waits; the threads of `up` share their senders.
+    """
+    with _seats:
+        _seats.wait_for(lambda: _taken[0] < SENDERS, timeout=SEAT_WAIT_S)
+        mine = min(wanted, SENDERS - _taken[0])
+        _taken[0] += mine
+    try:
+        yield mine
+    finally:
+        with _seats:
+            _taken[0] -= mine
+            _seats.notify_all()
+
+
 def client(credential_id: uuid.UUID) -> PrivateClient:
     """The client of one key. A sealed row never changes, so an opened key is kept for the life of the process.
 
     Raises CredentialsRefused when the stored key does not open.
     """
+    known = _clients.get(credential_id)
+    if known is None:
+        known = open_keys(Credential.objects.filter(pk=credential_id)).get(credential_id)
+    if known is None:
+        raise CredentialsRefused("The stored key does not open; replace it.")
+    return known
+
+
+def open_keys(rows: Iterable[Credential]) -> dict[uuid.UUID, PrivateClient]:
+    """Open those of these keys that this process has not opened yet; `client` then has them at hand.
+
+    One that does not open is logged and absent.
+    """
+    made: dict[uuid.UUID, PrivateClient] = {}
+    for credential_id, opened in credentials.open_credentials(row for row in rows if row.pk not in _clients).items():
+        try:
+            if isinstance(opened, credentials.VaultError):
+                raise opened
+            key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
+        except (credentials.VaultError, CredentialsRefused) as error:
+            logger.error("key %s does not open: %s", credential_id, error)
+            continue
+        made[credential_id] = PrivateClient(transport(), key)
     with _clients_lock:
-        known = _clients.get(credential_id)
-    if known is not None:
-        return known
-    try:
-        opened = credentials.open_credential(credential_id)
-    except (credentials.VaultError, Credential.DoesNotExist) as error:
-        logger.error("key %s does not open: %s", credential_id, error)
-        raise CredentialsRefused("The stored key does not open; replace it.") from None
-    key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
-    made = PrivateClient(transport(), key)
-    with _clients_lock:
-        if len(_clients) >= OPEN_CLIENTS_MAX:
+        if len(_clients) + len(made) > OPEN_CLIENTS_MAX:
             _clients.clear()
-        _clients[credential_id] = made
+        _clients.update(made)
     return made
+
+
+def _open_all(credential_ids: Collection[uuid.UUID]) -> None:
+    missing = [credential_id for credential_id in credential_ids if credential_id not in _clients]
+    if missing:
+        open_keys(Credential.objects.filter(pk__in=missing))
 
 
 def call_each(
@@ -110,6 +150,7 @@ def _call_part(
     works = {}
     batch: Batch[uuid.UUID, T] = senders().batch()
     try:
+        _open_all(grants)
         for key, grant in grants.items():
             try:
                 works[key] = partial(_in_time, requests[key], client(key), grant, clock)

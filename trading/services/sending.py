@@ -25,7 +25,7 @@ from trading.services import alerts, booking, halts, lanes, market, orders, priv
 from trading.services.clock import Clock
 from trading.services.lanes import Grant, Purpose
 
-BATCH_MAX = 50
+BATCH_MAX = private.SENDERS
 READY_MAX = 2_000
 EXIT_ALERT_AFTER = timedelta(seconds=60)
 #: An entry is claimed only while this much of its life is left (Kraken wants a deadline at least 2 s ahead).
@@ -33,6 +33,11 @@ LIFE_LEFT_MIN = timedelta(seconds=2.5)
 DEADLINE = timedelta(seconds=5)
 #: How often the sending thread looks at the stop row while requests are under way.
 STOP_LOOK_S = 0.05
+#: Why NIJA itself did not write an order: nothing that the exchange did.
+STOPPED = "Entries were stopped before it was written"
+TURN_TOO_LATE = "Its turn came too late"
+LIFE_OVER = "Its time to live ended before it was written"
+UNWRITTEN_BY_US = frozenset({STOPPED, TURN_TOO_LATE, LIFE_OVER})
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +119,7 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
     for item in outgoing:
         stamp(item.order, item.grant, now=now, offset=offset)
     fields = ["nonce", "lane", "lane_epoch", "sent_at", "sent_offset_ms", "deadline"]
-    orders.move_each([item.order for item in outgoing], OrderEvent.SEND, fields=fields)
+    orders.move_every([item.order for item in outgoing], OrderEvent.SEND, fields=fields)
     return outgoing
 
 
@@ -227,11 +232,11 @@ def _look_again(item: Outgoing, stops: _Stops, clock: Clock) -> None:
     """Right before its bytes leave, whatever it waited for until then. Raises _Unwritten."""
     order = item.order
     if stops.covers(order):
-        raise _Unwritten("Entries were stopped before it was written")
+        raise _Unwritten(STOPPED)
     if clock.now() > item.grant.write_until:
-        raise _Unwritten("Its turn came too late")
+        raise _Unwritten(TURN_TOO_LATE)
     if order.expires_at is not None and clock.now() > order.expires_at:
-        raise _Unwritten("Its time to live ended before it was written")
+        raise _Unwritten(LIFE_OVER)
 
 
 async def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock, offset: timedelta) -> str:
