@@ -216,7 +216,7 @@ def test_the_masters_claim_waits_for_the_stop_of_his_account_and_sends_nothing(
 def test_two_claims_of_the_same_copies_send_each_of_them_once(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, copies = fleet.world.clock, pending_copies(fleet)
     first = Actor(partial(entries.execute, copies, clock=clock))
-    claimed = first.hold(monkeypatch, lanes, "claim", when="after")
+    claimed = first.hold(monkeypatch, lanes, "take", when="after")
     first.start()
     claimed.until_reached()
 
@@ -239,7 +239,7 @@ def test_claims_of_two_signals_at_once_open_no_more_positions_than_the_follower_
     first_copies = pending_copies(fleet)
     second_copies = [pk for pk in pending_copies(fleet, symbol="ETH-USD") if pk not in first_copies]
     first = Actor(partial(entries.execute, first_copies, clock=fleet.world.clock))
-    claimed = first.hold(monkeypatch, lanes, "claim", when="after")
+    claimed = first.hold(monkeypatch, lanes, "take", when="after")
     first.start()
     claimed.until_reached()
 

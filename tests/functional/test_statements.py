@@ -15,7 +15,7 @@ from tests.support.world import World
 from trading import doorbell
 from trading.domain.order_state import OrderState
 from trading.models import Account, Order, OrderKind, SignalKind
-from trading.services import balances, sending
+from trading.services import balances
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 FEW, MANY = 4, 40
@@ -47,7 +47,7 @@ def statements(queries: CaptureQueriesContext) -> list[str]:
 def claimed(make_world: Callable[..., World], size: int) -> list[str]:
     fleet = fleet_of(make_world, size)
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
     waiting = list(CopyOrder.objects.filter(status=CopyStatus.PENDING).values_list("pk", flat=True))
     assert len(waiting) == size
@@ -70,7 +70,7 @@ def test_a_fan_out_takes_the_same_statements_for_few_and_for_many_and_rings_for_
 ) -> None:
     fleet = fleet_of(make_world, size)
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     rung: list[list[int]] = []
     monkeypatch.setattr(doorbell, "_send", lambda _task, args: rung.append(*args) if args else None)
     monkeypatch.setattr(fan_out, "BATCH", 3)
@@ -87,7 +87,7 @@ def test_a_bell_is_rung_again_only_when_it_must_be_lost(
 ) -> None:
     fleet = fleet_of(make_world, 2)
     fleet.buy()
-    sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.ENTRY)
     fan_out.claim_signals(clock=fleet.world.clock)
     rung: list[int] = []
     monkeypatch.setattr(doorbell, "_send", lambda _task, args: rung.extend(*args))
@@ -106,7 +106,7 @@ def test_planning_exits_takes_the_same_statements_for_few_and_for_many(
     fleet.buy()
     fleet.live(3)
     fleet.sell()
-    sending.send_ready(OrderKind.EXIT, clock=fleet.world.clock)
+    fleet.world.send(OrderKind.EXIT)
     fan_out.claim_signals(clock=fleet.world.clock)
     with CaptureQueriesContext(connection) as queries:
         assert exits.plan_due(clock=fleet.world.clock) == size
