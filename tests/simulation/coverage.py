@@ -91,7 +91,7 @@ RARE = frozenset(
         ("exits", "executions booked"),
     }
 )
-RARE_WEIGHT = 4
+RARE_WEIGHT = 8
 QUEUES_OF_MONEY = ("planning", "default", "entries", "background", "bookings", "exits")
 #: What people did, to make sure that they do all of it.
 ACTS = (

@@ -114,7 +114,8 @@ def open_keys(rows: Iterable[Credential]) -> dict[uuid.UUID, PrivateClient]:
     return made
 
 
-def _open_all(credential_ids: Collection[uuid.UUID]) -> None:
+def open_all(credential_ids: Collection[uuid.UUID]) -> None:
+    """Those that are not open yet, in one statement; one that does not open is told by `client`."""
     missing = [credential_id for credential_id in credential_ids if credential_id not in _clients]
     if missing:
         open_keys(Credential.objects.filter(pk__in=missing))
@@ -150,7 +151,7 @@ def _call_part(
     works = {}
     batch: Batch[uuid.UUID, T] = senders().batch()
     try:
-        _open_all(grants)
+        open_all(grants)
         for key, grant in grants.items():
             try:
                 works[key] = partial(_in_time, requests[key], client(key), grant, clock)

@@ -163,6 +163,7 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
         stops.look(entries)
         unopened: list[tuple[Outgoing, object]] = []
         works = {}
+        private.open_all([item.grant.credential_id for item in outgoing])
         for item in outgoing:
             try:
                 kraken = private.client(item.grant.credential_id)
