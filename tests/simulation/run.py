@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-from unittest import mock
-
-from asgiref.local import Local
-from django.db import connections
 
 from copytrade.services import books
-from nija.celery import app
 from tests.simulation import coverage, final
 from tests.simulation.broker import QUEUES_OF, Broker, Worker
 from tests.simulation.database.base import Hooks
-from tests.simulation.executor import Executor
+from tests.simulation.edges import everything_simulated
 from tests.simulation.monitor import Monitor
 from tests.simulation.network import Network
 from tests.simulation.people import People
 from tests.simulation.scheduler import NS, Scheduler, Stuck, Thread
-from tests.simulation.template import Template, use_database
-from trading import doorbell
-from trading.kraken.endpoints import PublicClient
+from tests.simulation.template import Template
 from trading.kraken.limits import Tier
-from trading.models import Order
-from trading.paper import records
 from trading.paper.gateway import Gateway
-from trading.services import halts, lanes, market, private
+from trading.services import halts
 from trading.services.clock import SystemClock
 
 #: The engine's tasks that handle money. Cycles, levels, charts and key checks have tests of their own.
@@ -121,11 +108,12 @@ class Simulation:
         #: Half of the runs end with a stop at any moment, and everything is sold while it stands.
         self._ends_stopped = self.chance.randrange(2) == 0
         #: A starter key's budget bears few trades a minute; in most runs there are more.
-        self._tier = Tier.STARTER if self.people.are_slow else Tier.PRO
+        self.tier = Tier.STARTER if self.people.are_slow else Tier.PRO
         self._healing = False
         #: What to do with the rows before they are thrown away.
         self.at_end: Callable[[], None] = lambda: None
-        self._skew_ns = 0
+        self.skew_ns = 0
+        self.connections: dict[str, Any] = {}
         self._settled_after_s = 0.0
         self._began_ns = self.scheduler.now_ns
         self._world: Counter[str] = Counter()
@@ -136,7 +124,7 @@ class Simulation:
 
     def run(self) -> Result:
         started_s = time.process_time()
-        with self._everything_simulated():
+        with everything_simulated(self):
             try:
                 self._bad_times()
                 self._heal()
@@ -220,12 +208,12 @@ class Simulation:
         """Our own clock, as when somebody sets it; the exchange's goes on."""
         self._world[f"clock stepped {'forward' if step_ms > 0 else 'back'}"] += 1
         self.scheduler.note(f"clock stepped {step_ms} ms")
-        self._skew_ns += step_ms * 1_000_000
-        self._skew_ns = max(-5 * NS, min(self._skew_ns, SKEW_MAX_NS))
+        self.skew_ns += step_ms * 1_000_000
+        self.skew_ns = max(-5 * NS, min(self.skew_ns, SKEW_MAX_NS))
         self.monitor.clock_error_s = (5 * NS + SKEW_MAX_NS) / NS
 
         def known() -> None:
-            self.monitor.clock_error_s = abs(self._skew_ns) / NS / 1000
+            self.monitor.clock_error_s = abs(self.skew_ns) / NS / 1000
 
         self.scheduler.at(UNNOTICED_NS, known)
 
@@ -241,7 +229,7 @@ class Simulation:
         if not self._ends_stopped:
             self._in_person(lambda: halts.resume_platform(actor="operator", clock=self.clock))
         self._sell_all()
-        self._skew_ns = 0
+        self.skew_ns = 0
         for _ in range(SIGNALS_MIN):
             if self.monitor.signals < SIGNALS_MIN:
                 self._in_person(self.people.buy_in_peace)
@@ -335,7 +323,7 @@ class Simulation:
         # Not now: the thread that is killed is the one that asks; it goes to the hub and is never resumed.
         self.scheduler.kill(process)
         self.network.forget_senders_of(process)
-        connection = self._connections.pop(process, None)
+        connection = self.connections.pop(process, None)
         if connection is not None:
             connection.cut()
         worker.die()
@@ -361,61 +349,7 @@ class Simulation:
             self._counted[f"{row['kind']} {row['status']} {row['reason']}".strip()] += row["n"]
         self.monitor.close()
         Hooks.reset()
-        for connection in self._connections.values():
+        for connection in self.connections.values():
             connection.cut()
         self.network.exchange._store._db.close()
         self._template.discard(self._run)
-
-    @contextmanager
-    def _everything_simulated(self) -> Iterator[None]:
-        """The engine's own code with its edges replaced: time, chance, threads, the network, the broker."""
-        scheduler = self.scheduler
-        dice = random.Random(self.seed + 1)
-
-        def new_uuid() -> uuid.UUID:
-            return uuid.UUID(int=dice.getrandbits(128), version=4)
-
-        def now(_clock: Any) -> datetime:
-            return datetime.fromtimestamp((scheduler.now_ns + self._skew_ns) // 1000 / 1_000_000, UTC)
-
-        def ns(_clock: Any) -> int:
-            return scheduler.now_ns + self._skew_ns
-
-        self._connections: dict[str, Any] = {}
-        use_database(self.database)
-        Hooks.pause, Hooks.wait_for = scheduler.pause, scheduler.wait_for
-        Hooks.opened = lambda connection: self._connections.__setitem__(
-            scheduler.current.process if scheduler.current is not None else "hub", connection
-        )
-        executor = Executor(scheduler)
-        public = PublicClient(self.network)
-        sleeps = lambda seconds: scheduler.sleep(int(seconds * NS))  # noqa: E731
-        with (
-            mock.patch.object(SystemClock, "now", now),
-            mock.patch.object(SystemClock, "ns", ns),
-            mock.patch.object(uuid, "uuid4", new_uuid),
-            mock.patch.object(Order._meta.get_field("client_order_id"), "default", new_uuid),
-            mock.patch.object(records, "secrets", dice_for_ids(dice)),
-            mock.patch.object(private, "transport", return_value=self.network),
-            mock.patch.object(private, "senders", return_value=executor),
-            mock.patch.object(private, "_clients", {}),
-            mock.patch.object(market, "public_client", return_value=public),
-            mock.patch.dict(market.measure_venue_clock.__kwdefaults__, {"sleep": sleeps}),
-            mock.patch.object(lanes, "TIER", self._tier),
-            mock.patch.object(app, "send_task", self.broker.send_task),
-            mock.patch.object(doorbell, "_client", return_value=Nobody()),
-            mock.patch.object(connections, "_connections", Local(thread_critical=False)),
-        ):
-            yield
-
-
-class Nobody:
-    """The browser pages that nobody has open."""
-
-    def publish(self, _channel: str, _message: str) -> int:
-        return 0
-
-
-def dice_for_ids(dice: random.Random) -> Any:
-    """What `secrets` is to the exchange's order and trade ids: letters by chance, but the seed's."""
-    return mock.Mock(token_bytes=lambda n: dice.randbytes(n), choice=dice.choice, randbelow=lambda n: dice.randrange(n))
