@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import pytest
 from django.db import connection
 
-from tests.functional.scenario import gather
-from tests.support.races import Actor
+from tests.functional.scenario import Fleet, gather
+from tests.support.races import Actor, Hold
 from tests.support.world import World
 from trading.models import Account, AssetBalance
 from trading.services import balances, unexplained
@@ -21,20 +22,29 @@ pytestmark = [
 ]
 
 
+def refreshing(fleet: Fleet) -> Callable[[], int]:
+    return partial(balances.refresh, [fleet.master.account], clock=fleet.world.clock, purpose=Purpose.REFRESH)
+
+
+def held_reader(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, module: ModuleType, seam: str) -> tuple[Actor, Hold]:
+    """Somebody who has read the master's balance and stands before `seam`."""
+    fleet.world.move(5)
+    reader = Actor(refreshing(fleet))
+    gate = reader.hold(monkeypatch, module, seam, when="before")
+    reader.start()
+    gate.until_reached()
+    return reader, gate
+
+
 def test_an_older_balance_that_is_stored_late_does_not_replace_a_newer_one(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet = gather(make_world)
     world, account = fleet.world, fleet.master.account
-    refresh = partial(balances.refresh, [account], clock=world.clock, purpose=Purpose.REFRESH)
-    world.move(5)
-    older = Actor(refresh)
-    looked = older.hold(monkeypatch, unexplained, "note", when="before")
-    older.start()
-    looked.until_reached()
+    older, looked = held_reader(fleet, monkeypatch, unexplained, "note")
 
     world.move(5)
-    newer = Actor(refresh).start()
+    newer = Actor(refreshing(fleet)).start()
     newer.until_it_waits()
     looked.let_go()
     older.until_it_ends()
@@ -49,15 +59,10 @@ def test_an_older_balance_that_is_stored_after_a_newer_one_is_dropped(
 ) -> None:
     fleet = gather(make_world)
     world, account = fleet.world, fleet.master.account
-    refresh = partial(balances.refresh, [account], clock=world.clock, purpose=Purpose.REFRESH)
-    world.move(5)
-    older = Actor(refresh)
-    read = older.hold(monkeypatch, balances, "_store", when="before")
-    older.start()
-    read.until_reached()
+    older, read = held_reader(fleet, monkeypatch, balances, "_store")
 
     world.move(5)
-    Actor(refresh).start().until_it_ends()
+    Actor(refreshing(fleet)).start().until_it_ends()
     read.let_go()
     older.until_it_ends()
 

@@ -25,11 +25,11 @@ class Actor:
         self._error: BaseException | None = None
         self._result: Any = None
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._holds: list[_Hold] = []
+        self._holds: list[Hold] = []
 
-    def hold(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, *, when: str) -> _Hold:
+    def hold(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, *, when: str) -> Hold:
         """Stands `when` ("before" or "after") its first call of `module.name`; the other side passes freely."""
-        held = _Hold(self)
+        held = Hold(self)
         original = getattr(module, name)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -93,7 +93,7 @@ class Actor:
             self._ended.set()
 
 
-class _Hold:
+class Hold:
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
         self._reached, self._go = threading.Event(), threading.Event()
