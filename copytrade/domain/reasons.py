@@ -27,6 +27,7 @@ class SkipReason(StrEnum):
     BELOW_QUANTITY_MIN = "below_quantity_min"
     BELOW_NOTIONAL_MIN = "below_notional_min"
     MASTER_ALREADY_OUT = "master_already_out"
+    CLOSED_ALL = "closed_all"
     TOO_LATE = "too_late"
     NOTHING_TO_SELL = "nothing_to_sell"
     WAITING_MIN = "waiting_min"

@@ -15,9 +15,10 @@ from copytrade.domain import obligations
 from copytrade.domain.obligations import Obligation, Standing, Step
 from copytrade.models import CloseInstruction
 from trading.domain import order_state
+from trading.domain.instrument import Side
 from trading.domain.money import Price, Quantity
 from trading.domain.order_state import OrderState
-from trading.models import Adjustment, MarketPrice, Order, OrderKind, Position, Role, Signal, SignalKind
+from trading.models import Adjustment, Execution, MarketPrice, Order, OrderKind, Position, Role, Signal, SignalKind
 
 #: Positions that are walked in one look for the operator.
 POSITIONS_MAX = 5_000
@@ -26,19 +27,20 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What obligations are computed from, for a batch of positions, by (account, instrument) or instrument."""
+    """What obligations are computed from, for a batch of positions: signals and bids by instrument, `bought` by position and
+    sequence, the others by (account, instrument)."""
 
     signals: Mapping[int, Sequence[Signal]]
-    bought: Mapping[tuple[int, int], Mapping[int, Quantity]]
+    bought: Mapping[int, Mapping[int, Quantity]]
     adjustments: Mapping[tuple[int, int], Sequence[Adjustment]]
     closes: Mapping[tuple[int, int], Sequence[CloseInstruction]]
     bids: Mapping[int, Decimal]
 
     def closes_now(self, position: Position) -> list[CloseInstruction]:
-        """The owner's instructions since this position was opened."""
-        opened = position.opened_at
+        """The owner's instructions that reach something of this position: told by sequences, so that what was still in doubt
+        when one was given is sold too."""
         given = self.closes.get((position.account_id, position.instrument_id), ())
-        return [close for close in given if opened is None or close.created_at >= opened]
+        return [close for close in given if close.after_sequence >= (position.opened_sequence or 0)]
 
     def answered(self, position: Position) -> Signal | None:
         """The newest exit of the master that a sale now answers; None when the owner asked to sell everything."""
@@ -66,7 +68,9 @@ def candidates() -> QuerySet[Position]:
         kind=SignalKind.EXIT, instrument=OuterRef("instrument"), sequence__gt=OuterRef("opened_sequence")
     )
     asked = CloseInstruction.objects.filter(
-        account=OuterRef("account"), instrument=OuterRef("instrument"), created_at__gte=OuterRef("opened_at")
+        account=OuterRef("account"),
+        instrument=OuterRef("instrument"),
+        after_sequence__gte=OuterRef("opened_sequence"),
     )
     followers = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER, account__venue=settings.VENUE)
     return followers.filter(Q(Exists(sold)) | Q(Exists(asked)))
@@ -79,14 +83,6 @@ def read_books(positions: Sequence[Position]) -> Books:
     signals: dict[int, list[Signal]] = defaultdict(list)
     for signal in _fanned_out().filter(instrument_id__in=instruments, sequence__gte=first):
         signals[signal.instrument_id].append(signal)
-    bought: dict[tuple[int, int], dict[int, Quantity]] = defaultdict(dict)
-    entries = Order.objects.filter(
-        account_id__in=accounts, instrument_id__in=instruments, kind=OrderKind.ENTRY, signal__sequence__gte=first
-    )
-    for account_id, instrument_id, sequence, filled in entries.values_list(
-        "account_id", "instrument_id", "signal__sequence", "filled"
-    ):
-        bought[account_id, instrument_id][sequence] = Quantity(filled)
     adjustments: dict[tuple[int, int], list[Adjustment]] = defaultdict(list)
     for row in Adjustment.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         adjustments[row.account_id, row.instrument_id].append(row)
@@ -94,7 +90,25 @@ def read_books(positions: Sequence[Position]) -> Books:
     for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         closes[close.account_id, close.instrument_id].append(close)
     bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
-    return Books(signals, bought, adjustments, closes, bids)
+    return Books(signals, _bought(positions, first), adjustments, closes, bids)
+
+
+def _bought(positions: Sequence[Position], first: int) -> Mapping[int, Mapping[int, Quantity]]:
+    """What each position bought by signal, in the round trip under way: an order may have filled in two."""
+    by_place = {(p.account_id, p.instrument_id): p for p in positions}
+    fills = Execution.objects.filter(
+        account_id__in={p.account_id for p in positions},
+        instrument_id__in={p.instrument_id for p in positions},
+        side=Side.BUY,
+        order__signal__sequence__gte=first,
+    )
+    rows = fills.values_list("account_id", "instrument_id", "round_trip", "order__signal__sequence", "quantity")
+    bought: dict[int, dict[int, Quantity]] = defaultdict(lambda: defaultdict(Quantity.zero))
+    for account_id, instrument_id, round_trip, sequence, quantity in rows:
+        position = by_place.get((account_id, instrument_id))
+        if position is not None and position.round_trip == round_trip:
+            bought[position.pk][sequence] += Quantity(quantity)
+    return bought
 
 
 def of(position: Position, books: Books, *, available: Quantity | None) -> Obligation:
@@ -184,16 +198,14 @@ def _fanned_out() -> QuerySet[Signal]:
 
 def _steps(position: Position, books: Books) -> list[Step]:
     """What was bought, and what left by the owner's hand."""
-    key = (position.account_id, position.instrument_id)
-    bought = books.bought.get(key, {})
+    bought = books.bought.get(position.pk, {})
     steps = [
         obligations.entry(sequence=signal.sequence, bought=bought[signal.sequence])
         for signal in _signals(position, books)
         if signal.kind == SignalKind.ENTRY and signal.sequence in bought
     ]
-    opened = position.opened_at
-    for row in books.adjustments.get(key, ()):
-        if opened is None or row.created_at >= opened:
+    for row in books.adjustments.get((position.account_id, position.instrument_id), ()):
+        if row.round_trip == position.round_trip:
             before, after = Quantity(row.managed_before), Quantity(row.managed_after)
             steps.append(
                 obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)

@@ -60,6 +60,7 @@ _SENTENCES = {
     ),
 }
 CLOSE_ASKED = "You asked to sell everything"
+CLOSED_BEFORE = "Everything was asked to be sold before this was bought."
 
 
 def plan_due(*, clock: Clock) -> int:
@@ -71,25 +72,33 @@ def plan_due(*, clock: Clock) -> int:
 
 
 def close_all(account: Account, *, actor: str, clock: Clock) -> int:
-    """The owner asks to sell everything managed, whatever the master does; of how many positions."""
+    """The owner asks to sell everything managed, whatever the master does; of how many positions.
+
+    What an entry under way still buys is sold too, and an entry that waits is not begun any more.
+    """
     now = clock.now()
     with transaction.atomic(durable=True):
+        # First: a claim that holds one of these is waited for, and its order is seen below.
+        waiting = CopyOrder.objects.filter(account=account, kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
+        waiting.update(
+            status=CopyStatus.SKIPPED, reason=SkipReason.CLOSED_ALL.value, sentence=CLOSED_BEFORE, decided_at=now
+        )
         # In the order in which plans lock them, so that the two never wait for each other.
         positions = Position.objects.select_for_update().filter(account=account, is_open=True).order_by("pk")
-        instructions = [
+        held = [position.instrument_id for position in positions]
+        coming = Order.objects.filter(account=account, kind=OrderKind.ENTRY, state__in=order_state.LIVE)
+        CloseInstruction.objects.bulk_create(
             CloseInstruction(
                 account=account,
-                instrument_id=position.instrument_id,
-                after_sequence=balances.latest_sequence(position.instrument_id),
+                instrument_id=instrument_id,
+                after_sequence=balances.latest_sequence(instrument_id),
                 actor=actor,
-                # Whose clock is a little behind the one that booked the position must not be taken for an earlier owner's.
-                created_at=max(now, position.opened_at or now),
+                created_at=now,
             )
-            for position in positions
-        ]
-        CloseInstruction.objects.bulk_create(instructions)
+            for instrument_id in sorted({*held, *coming.values_list("instrument_id", flat=True)})
+        )
         doorbell.executions_booked()
-    return len(instructions)
+    return len(held)
 
 
 def _without_live_exits() -> QuerySet[Position]:

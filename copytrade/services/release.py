@@ -68,6 +68,7 @@ def _release(account: Account, position_id: int, *, actor: str, clock: Clock) ->
             managed_before=before,
             managed_after=0,
             after_sequence=balances.latest_sequence(position.instrument_id),
+            round_trip=position.round_trip,
             created_at=now,
         )
         told = f"{plain(before)} {symbol.partition('-')[0]}"

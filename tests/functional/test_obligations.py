@@ -261,6 +261,23 @@ def test_the_owner_closes_everything_and_the_next_entry_starts_anew(make_world: 
     fleet.assert_books_agree()
 
 
+def test_what_waits_to_be_bought_when_everything_is_sold_is_not_bought(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    fleet.buy()
+    fleet.live(3)
+    fleet.buy(notional="50")
+    fleet.world.send(OrderKind.ENTRY)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    exits.close_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock)
+    fleet.live(4)
+    assert (fleet.held(fleet["ada"]), len(fleet.at_exchange(fleet["ada"], "buy"))) == (0, 1)
+    assert fleet.held(fleet["ben"]) == fleet.held(fleet.master)
+    skipped = fleet.copy(fleet["ada"], sequence=2)
+    assert (skipped.status, skipped.reason) == ("skipped", "closed_all")
+    assert skipped.sentence == "Everything was asked to be sold before this was bought."
+    fleet.assert_books_agree()
+
+
 def test_an_exit_that_kraken_keeps_refusing_is_tried_ever_more_rarely_and_told(
     make_world: Callable[..., World],
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 
 from accounts.models import Credential
 from copytrade.models import CopyOrder
-from copytrade.services import exits, fan_out, watch
+from copytrade.services import books, exits, fan_out, watch
 from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
 from trading.domain.order_state import OrderEvent
@@ -18,6 +19,7 @@ from trading.services.undecided import Verdict
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 OPERATOR = "operator@nija.example"
+LOT = Decimal("0.00000001")
 
 
 def lost(fleet: Fleet, kind: OrderKind) -> Order:
@@ -54,9 +56,10 @@ def decide(fleet: Fleet, order: Order, verdict: Verdict, *, txid: str = "") -> I
     return answered
 
 
-def venue_id(fleet: Fleet, side: str = "buy") -> str:
-    (placed,) = fleet.at_exchange(fleet["ada"], side)
-    return str(placed["txid"])
+def venue_id(fleet: Fleet, side: str = "buy", *, of: Order | None = None) -> str:
+    placed = fleet.at_exchange(fleet["ada"], side)
+    (found,) = [row for row in placed if of is None or row["cl_ord_id"] == str(of.client_order_id)]
+    return str(found["txid"])
 
 
 def test_an_order_that_exists_is_taken_over_and_its_fills_are_booked(make_world: Callable[..., World]) -> None:
@@ -72,6 +75,36 @@ def test_an_order_that_exists_is_taken_over_and_its_fills_are_booked(make_world:
     fleet.sell()
     fleet.live(4)
     assert fleet.held(fleet["ada"]) == 0
+
+
+def test_what_fills_after_the_rest_was_sold_is_shared_by_its_own_fills_alone(make_world: Callable[..., World]) -> None:
+    """The second entry was sold whole, since a fifth of it was too little; of the first, found later, a fifth stays."""
+    fleet, order = lost_entry(make_world, accepted=True)
+    fleet.live(3)
+    fleet.buy(notional="9")
+    fleet.live(4)
+    small = fleet.orders(fleet["ada"], OrderKind.ENTRY)[-1].filled
+    first = fleet.held(fleet["ada"]) - small
+    fleet.sell(fraction="4/5")
+    fleet.live(4)
+    assert small
+    assert fleet.held(fleet["ada"]) == first, "four fifths of the small one and its rest"
+    decide(fleet, order, Verdict.EXISTS, txid=venue_id(fleet, of=order))
+    fleet.live(6)
+    assert abs(fleet.held(fleet["ada"]) - first / 5) <= 2 * LOT, "the master sold whole lots, too"
+    fleet.assert_books_agree(fleet["ada"])
+    assert not books.check(clock=fleet.world.clock, sleep=fleet.world.move).findings
+
+
+def test_who_sells_everything_sells_what_was_still_in_doubt(make_world: Callable[..., World]) -> None:
+    fleet, order = lost_entry(make_world, accepted=True)
+    assert exits.close_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock) == 0
+    fleet.live(3)
+    decide(fleet, order, Verdict.EXISTS, txid=venue_id(fleet))
+    fleet.live(6)
+    assert fleet.held(fleet["ada"]) == 0
+    assert [sale.reason for sale in fleet.orders(fleet["ada"], OrderKind.EXIT)] == ["You asked to sell everything"]
+    fleet.assert_books_agree(fleet["ada"])
 
 
 def test_who_says_that_it_does_not_exist_is_corrected_by_kraken(make_world: Callable[..., World]) -> None:

@@ -103,20 +103,21 @@ def owing() -> list[str]:
 def _target(position: Position) -> Fraction:
     """DESIGN section 3, Exit obligations: the signals in order, with what their owner did in between.
 
-    Since the position was opened: of an earlier one nothing is left to share.
+    In the round trip under way: of earlier ones nothing is left to share. Who asked to sell everything meant what was
+    still in doubt, too.
     """
     mine = {"account_id": position.account_id, "instrument_id": position.instrument_id}
-    since = {"created_at__gte": position.opened_at}
+    now = {"round_trip": position.round_trip}
     bought: defaultdict[int, Fraction] = defaultdict(Fraction)
-    for fill in Execution.objects.filter(**mine, side="buy").select_related("order__signal"):
+    for fill in Execution.objects.filter(**mine, **now, side="buy").select_related("order__signal"):
         bought[fill.order.signal.sequence] += Fraction(fill.quantity)
     kept: defaultdict[int, Fraction] = defaultdict(lambda: Fraction(1))
-    for taken in Adjustment.objects.filter(**mine, **since):
+    for taken in Adjustment.objects.filter(**mine, **now):
         kept[taken.after_sequence] *= Fraction(taken.managed_after) / Fraction(taken.managed_before)
-    for asked in CloseInstruction.objects.filter(**mine, **since):
+    for asked in CloseInstruction.objects.filter(**mine):
         kept[asked.after_sequence] = Fraction(0)
     target = Fraction(0)
-    signals = Signal.objects.filter(instrument_id=position.instrument_id, sequence__gte=position.opened_sequence or 0)
+    signals = Signal.objects.filter(instrument_id=position.instrument_id, sequence__gte=min(bought, default=0))
     for signal in signals.order_by("sequence"):
         if signal.kind == SignalKind.ENTRY:
             target += bought[signal.sequence]
@@ -127,15 +128,19 @@ def _target(position: Position) -> Fraction:
 
 
 def _positions_add_up() -> list[str]:
-    """I7: managed is bought less sold and adjusted, and never negative."""
+    """I7: managed is bought less sold and adjusted, and never negative; of a round trip that ended nothing is left."""
     broken = []
     for position in Position.objects.order_by("pk"):
         mine = {"account_id": position.account_id, "instrument_id": position.instrument_id}
-        fills = Execution.objects.filter(**mine)
-        total = sum((f.quantity if f.side == "buy" else -f.quantity for f in fills), Decimal(0))
-        total += sum((a.managed_after - a.managed_before for a in Adjustment.objects.filter(**mine)), Decimal(0))
-        if total != position.managed or position.managed < 0:
-            broken.append(f"I7: position {position.pk} manages {position.managed}, its history says {total}")
+        left: defaultdict[int, Decimal] = defaultdict(Decimal)
+        for fill in Execution.objects.filter(**mine):
+            left[fill.round_trip] += fill.quantity if fill.side == "buy" else -fill.quantity
+        for adjustment in Adjustment.objects.filter(**mine):
+            left[adjustment.round_trip] += adjustment.managed_after - adjustment.managed_before
+        under_way = left.pop(position.round_trip, Decimal(0))
+        if under_way != position.managed or position.managed < 0:
+            broken.append(f"I7: position {position.pk} manages {position.managed}, its history says {under_way}")
+        broken += [f"I7: round trip {number} of position {position.pk} leaves {q}" for number, q in left.items() if q]
     return broken
 
 

@@ -44,6 +44,7 @@ class Position(models.Model):
     opened_sequence = models.PositiveIntegerField(
         null=True, blank=True, help_text="First signal whose fills this position holds; followers only"
     )
+    round_trip = models.PositiveIntegerField(default=0, help_text="How often it was opened: the latest round trip")
     updated_at = models.DateTimeField()
 
     class Meta:
@@ -111,6 +112,7 @@ class Execution(models.Model):
     maker = models.BooleanField(default=False)
     executed_at = models.DateTimeField(help_text="Kraken's time")
     booked_at = models.DateTimeField()
+    round_trip = models.PositiveIntegerField(default=0, help_text="Of its position, counted from 1")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "trade_id"], name="one_booking_per_trade")]
@@ -134,6 +136,7 @@ class Adjustment(models.Model):
     managed_before = ExactDecimalField()
     managed_after = ExactDecimalField()
     after_sequence = models.PositiveIntegerField()
+    round_trip = models.PositiveIntegerField(default=0, help_text="Of its position, counted from 1")
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The latest round trip of one account in one instrument, read from its end."""
+"""The latest round trip of one account in one instrument."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from trading.domain import position as fold
-from trading.domain import round_trip
 from trading.domain.instrument import Side
-from trading.domain.money import CONTEXT, Money, Quantity
+from trading.domain.money import Money, Quantity
 from trading.domain.position import PositionState
 from trading.models import Adjustment, Execution, Position
 
@@ -32,9 +31,7 @@ class RoundTrip:
 
 def latest(position: Position) -> RoundTrip | None:
     """The one under way, else the last finished one; None for an account that never traded the instrument."""
-    known = _newest_first(position)
-    count = round_trip.length(managed=Quantity(position.managed), changes=map(_change, known))
-    steps = known[:count][::-1]
+    steps = _newest_first(position)[::-1]
     if not steps:
         return None
     fills = [step for step in steps if isinstance(step, Execution)]
@@ -48,7 +45,11 @@ def latest(position: Position) -> RoundTrip | None:
 
 
 def _newest_first(position: Position) -> list[Step]:
-    mine = {"account_id": position.account_id, "instrument_id": position.instrument_id}
+    mine = {
+        "account_id": position.account_id,
+        "instrument_id": position.instrument_id,
+        "round_trip": position.round_trip,
+    }
     fills = Execution.objects.filter(**mine).select_related("order").order_by("-pk")[:STEPS_MAX]
     adjustments = Adjustment.objects.filter(**mine).order_by("-pk")[:STEPS_MAX]
     steps: list[Step] = [*fills, *adjustments]
@@ -62,12 +63,6 @@ def _booked_at(step: Step) -> datetime:
 
 def _at(step: Step) -> datetime:
     return step.executed_at if isinstance(step, Execution) else step.created_at
-
-
-def _change(step: Step) -> Quantity:
-    if isinstance(step, Adjustment):
-        return Quantity(CONTEXT.subtract(step.managed_after, step.managed_before))
-    return Quantity(step.quantity) if step.side == Side.BUY else -Quantity(step.quantity)
 
 
 def _folded(steps: Sequence[Step], *, managed: Quantity) -> PositionState | None:

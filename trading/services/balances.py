@@ -228,6 +228,7 @@ def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:
         managed_before=before,
         managed_after=held,
         after_sequence=latest_sequence(position.instrument_id),
+        round_trip=position.round_trip,
         created_at=now,
     )
     doorbell.executions_booked()

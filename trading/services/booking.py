@@ -271,6 +271,8 @@ def _fold(entry: _Entry, *, now: datetime) -> bool:
         first = order.signal.sequence
         position.opened_sequence = min(first, position.opened_sequence or first)
     positions.apply(position, state, now=now)
+    for row in rows:
+        row.round_trip = position.round_trip
     entry.fresh = rows
     entry.booked += rows
     return True

@@ -23,7 +23,7 @@ UNDER_WAY = (OUTSTANDING | {OrderState.READY}) - {OrderState.MANUAL}
 #: Finer than any price or fee: what of a trade is booked in part needs no more digits.
 PART_STEP = Decimal("1e-12")
 #: What a fold changes.
-FOLDED = ("managed", "cost", "realised", "fees", "is_open", "opened_at", "opened_sequence", "updated_at")
+FOLDED = ("managed", "cost", "realised", "fees", "is_open", "opened_at", "opened_sequence", "round_trip", "updated_at")
 
 
 def is_busy(account_id: int, instrument_id: int) -> bool:
@@ -97,12 +97,17 @@ def store(position: Position, state: PositionState, *, now: datetime) -> None:
 
 
 def apply(position: Position, state: PositionState, *, now: datetime) -> None:
-    """A position opens and closes as its managed quantity leaves and reaches zero."""
+    """A position opens and closes as its managed quantity leaves and reaches zero.
+
+    Each opening begins a round trip, whose number tells its fills from those of earlier ones: clocks may be set back, and
+    a fill that was long in doubt may come after its sequence was sold.
+    """
     position.managed, position.cost = state.managed.value, state.cost.value
     position.realised, position.fees = state.realised.value, state.fees.value
     is_open = bool(state.managed)
     if is_open and not position.is_open:
         position.opened_at = now
+        position.round_trip += 1
     if not is_open:
         position.opened_sequence = None
     position.is_open, position.updated_at = is_open, now

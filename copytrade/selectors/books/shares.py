@@ -44,12 +44,11 @@ RETRIED_FOR = timedelta(minutes=2)
 MOVED = Decimal("0.9")
 
 _PLACE = ["account_id", "instrument_id"]
-_POSITION = ["pk", *_PLACE, "managed", "is_open", "opened_at", "opened_sequence", "updated_at"]
-_EXECUTION = ["pk", *_PLACE, "side", "quantity", "price", "booked_at"]
+_POSITION = ["pk", *_PLACE, "managed", "is_open", "opened_at", "round_trip", "updated_at"]
+_EXECUTION = ["pk", *_PLACE, "side", "quantity", "price", "booked_at", "round_trip"]
 _EXECUTION += ["order__created_at", "order__signal__sequence"]
-_ADJUSTMENT = ["pk", *_PLACE, "managed_before", "managed_after", "after_sequence", "created_at"]
+_ADJUSTMENT = ["pk", *_PLACE, "managed_before", "managed_after", "after_sequence", "round_trip", "created_at"]
 _CLOSE = ["pk", *_PLACE, "after_sequence", "created_at"]
-_ENTRY = ["pk", *_PLACE, "signal__sequence", "filled"]
 
 
 @dataclass(slots=True)
@@ -70,19 +69,29 @@ class _Place:
     executions: Sequence[Any]
     adjustments: Sequence[Any]
     closes: Sequence[Any]
-    entries: Sequence[Any]
     live: Sequence[Any]
 
 
 @dataclass(slots=True)
 class _Trip:
-    """From the first purchase to nothing left, by our own sales."""
+    """A round trip: from the first purchase to nothing left. `left` is what it adds up to."""
 
-    began_at: datetime
-    ended_at: datetime
-    last_price: Decimal
-    last_pk: int
+    left: Decimal = Decimal(0)
+    last: Any = None
+    #: A sale was planned on what was known then, which a clock that was set back must not make later than its booking.
+    ended_at: datetime | None = None
     bought: dict[int, Quantity] = field(default_factory=dict)
+    adjustments: list[Any] = field(default_factory=list)
+
+    @property
+    def first_sequence(self) -> int:
+        return min(self.bought, default=0)
+
+    @property
+    def was_sold(self) -> bool:
+        """By our own last sale, and not by its owner's hand."""
+        ours = all(row.managed_after for row in self.adjustments)
+        return ours and self.left == 0 and self.last is not None and self.last.side == Side.SELL
 
 
 def checks(*, now: datetime) -> list[Check]:
@@ -96,7 +105,8 @@ def checks(*, now: datetime) -> list[Check]:
         position = place.position
         instrument = position.instrument_id
         share.looked_at += 1
-        for sentence in _closed_trips(place, master):
+        trips = _trips(place)
+        for sentence in _closed_trips(trips, place, master):
             share.tell(sentence, account=position.account_id, row=f"position {position.pk}")
         if not position.is_open:
             continue
@@ -104,7 +114,7 @@ def checks(*, now: datetime) -> list[Check]:
         flat.looked_at += instrument in master.flat
         if place.live or not _is_quiet(place, master, now=now):
             continue
-        for sentence in _open(place, master, now=now):
+        for sentence in _open(place, trips[position.round_trip], master, now=now):
             check.tell(sentence, account=position.account_id, row=f"position {position.pk}")
     return [flat, share]
 
@@ -126,14 +136,12 @@ def _master() -> _Master:
 
 def _places() -> Iterator[_Place]:
     mine = {"account__role": Role.FOLLOWER, "account__venue": settings.VENUE}
-    entries = Order.objects.filter(**mine, kind=OrderKind.ENTRY, signal__isnull=False)
     live = Order.objects.filter(**mine, state__in=order_state.LIVE)
     tables: list[tuple[Any, list[str]]] = [
         (Position.objects.filter(**mine), _POSITION),
         (Execution.objects.filter(**mine), _EXECUTION),
         (Adjustment.objects.filter(**mine), _ADJUSTMENT),
         (CloseInstruction.objects.filter(**mine), _CLOSE),
-        (entries, _ENTRY),
         (live, ["pk", *_PLACE]),
     ]
     streams = [
@@ -155,14 +163,10 @@ def _is_quiet(place: _Place, master: _Master, *, now: datetime) -> bool:
     return max(instants) <= now - QUIET
 
 
-def _open(place: _Place, master: _Master, *, now: datetime) -> Iterator[str]:
+def _open(place: _Place, trip: _Trip, master: _Master, *, now: datetime) -> Iterator[str]:
     position = place.position
     rules, bid = master.rules[position.instrument_id], master.bids.get(position.instrument_id)
-    bought = {row.signal__sequence: Quantity(row.filled) for row in place.entries}
-    steps = [
-        *_signal_steps(master.signals.get(position.instrument_id, ()), bought, since=position.opened_sequence or 0),
-        *_own_steps(place, since=position.opened_at, until=None),
-    ]
+    steps = _steps(master.signals.get(position.instrument_id, ()), trip, place.closes)
     result = obligations.obligation(
         managed=Quantity(position.managed),
         steps=steps,
@@ -179,26 +183,26 @@ def _open(place: _Place, master: _Master, *, now: datetime) -> Iterator[str]:
         yield f"{result.owed} of {plain(position.managed)} managed are owed, and no sale is under way"
 
 
-def _signal_steps(signals: Sequence[Signal], bought: Mapping[int, Quantity], *, since: int) -> Iterator[Step]:
+def _steps(signals: Sequence[Signal], trip: _Trip, closes: Sequence[Any]) -> list[Step]:
+    """What happened to the share in this round trip: signals from its first purchase on, and what its owner did."""
+    steps = []
     for signal in signals:
-        if signal.sequence < since:
+        if signal.sequence < trip.first_sequence:
             continue
         if signal.kind == SignalKind.EXIT:
             if signal.managed_before:
-                yield obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction)
-        elif signal.sequence in bought:
-            yield obligations.entry(sequence=signal.sequence, bought=bought[signal.sequence])
-
-
-def _own_steps(place: _Place, *, since: datetime | None, until: datetime | None) -> Iterator[Step]:
-    for row in (*place.adjustments, *place.closes):
-        if (since is not None and row.created_at < since) or (until is not None and row.created_at > until):
-            continue
-        if hasattr(row, "managed_before"):
-            before, after = Quantity(row.managed_before), Quantity(row.managed_after)
-            yield obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)
-        else:
-            yield obligations.close_all(after_sequence=row.after_sequence, number=row.pk)
+                steps.append(obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction))
+        elif signal.sequence in trip.bought:
+            steps.append(obligations.entry(sequence=signal.sequence, bought=trip.bought[signal.sequence]))
+    for row in trip.adjustments:
+        before, after = Quantity(row.managed_before), Quantity(row.managed_after)
+        steps.append(
+            obligations.adjustment(after_sequence=row.after_sequence, number=row.pk, before=before, after=after)
+        )
+    for row in closes:
+        if row.after_sequence >= trip.first_sequence:
+            steps.append(obligations.close_all(after_sequence=row.after_sequence, number=row.pk))
+    return steps
 
 
 def _is_excused(position: Any, owed: Quantity, rules: Rules, bid: Decimal | None, *, now: datetime) -> bool:
@@ -224,44 +228,36 @@ def _is_excused(position: Any, owed: Quantity, rules: Rules, bid: Decimal | None
     return held.hold > 0 and not rules.sellable(free, Price(bid))
 
 
-def _closed_trips(place: _Place, master: _Master) -> Iterator[str]:
+def _closed_trips(trips: Mapping[int, _Trip], place: _Place, master: _Master) -> Iterator[str]:
     """Of what was sold whole: the share that the master had kept by then was too little to sell by itself."""
     instrument = place.position.instrument_id
     rules = master.rules[instrument]
-    for trip in _trips(place):
-        known = [s for s in master.signals.get(instrument, ()) if s.created_at <= trip.ended_at]
-        steps = [
-            *_signal_steps(known, trip.bought, since=min(trip.bought, default=0)),
-            *_own_steps(place, since=trip.began_at, until=trip.ended_at),
-        ]
-        kept = rules.floor_fraction(obligations.target(steps))
-        worth = Money(kept.value * trip.last_price * MOVED)
-        if kept and kept >= rules.quantity_min and worth >= rules.notional_min:
-            yield f"everything was sold by execution {trip.last_pk}, the master's share would have kept {kept}"
-
-
-def _trips(place: _Place) -> Iterator[_Trip]:
-    managed, trip = Decimal(0), None
-    rows = sorted(
-        [*((row.booked_at, 1, row.pk, row) for row in place.executions)]
-        + [(row.created_at, 0, row.pk, row) for row in place.adjustments],
-        key=lambda item: item[:2],
-    )
-    for at, is_execution, _, row in rows:
-        if not is_execution:
-            managed = row.managed_after
-            trip = trip if managed else None
+    for number, trip in trips.items():
+        if number < place.position.round_trip and trip.left:
+            yield f"round trip {number} ended and leaves {plain(trip.left)}"
+        if not trip.was_sold or trip.ended_at is None:
             continue
-        if trip is None:
-            trip = _Trip(began_at=at, ended_at=at, last_price=row.price, last_pk=row.pk)
-        # A sale was planned on what was known then, which a clock that was set back must not make later than its booking.
-        trip.ended_at, trip.last_price, trip.last_pk = max(at, row.order__created_at), row.price, row.pk
+        until = trip.ended_at
+        known = [s for s in master.signals.get(instrument, ()) if s.created_at <= until]
+        steps = _steps(known, trip, [close for close in place.closes if close.created_at <= until])
+        kept = rules.floor_fraction(obligations.target(steps))
+        worth = Money(kept.value * trip.last.price * MOVED)
+        if kept and kept >= rules.quantity_min and worth >= rules.notional_min:
+            yield f"everything was sold by execution {trip.last.pk}, the master's share would have kept {kept}"
+
+
+def _trips(place: _Place) -> dict[int, _Trip]:
+    """By their numbers, which booking gave under the position's lock: instants are no order, a clock may be set back."""
+    trips: dict[int, _Trip] = defaultdict(_Trip)
+    for row in place.executions:
+        trip = trips[row.round_trip]
+        trip.last, trip.ended_at = row, max(row.booked_at, row.order__created_at)
+        trip.left += row.quantity if row.side == Side.BUY else -row.quantity
         if row.side == Side.BUY:
-            managed += row.quantity
             sequence = row.order__signal__sequence or 0
             trip.bought[sequence] = trip.bought.get(sequence, Quantity.zero()) + Quantity(row.quantity)
-            continue
-        managed -= row.quantity
-        if managed <= 0:
-            yield trip
-            trip = None
+    for row in place.adjustments:
+        trip = trips[row.round_trip]
+        trip.adjustments.append(row)
+        trip.left += row.managed_after - row.managed_before
+    return trips

@@ -28,10 +28,11 @@ def trade(position: Position, side: str, quantity: str, price: str, *, minute: i
     account, row = position.account, position.instrument
     at = NOW + timedelta(minutes=minute)
     notional = D(quantity) * D(price)
+    position.round_trip += not position.managed
     made = Execution.objects.create(
         account=account, instrument=row, order=_order(account, row, side), trade_id=f"T{minute}", side=side,
         quantity=D(quantity), price=D(price), notional=notional, fee=notional / 100, executed_at=at,
-        booked_at=at + timedelta(seconds=1),
+        booked_at=at + timedelta(seconds=1), round_trip=position.round_trip,
     )  # fmt: skip
     position.managed += D(quantity) if side == "buy" else -D(quantity)
     position.is_open = bool(position.managed)
@@ -78,7 +79,7 @@ def test_what_the_owner_sold_by_hand_ends_a_trip_and_claims_no_profit(position: 
     trade(position, "buy", "100", "1", minute=0)
     Adjustment.objects.create(
         account=position.account, instrument=position.instrument, kind=AdjustmentKind.USER_REDUCED,
-        managed_before=D(100), managed_after=D(0), after_sequence=1, created_at=NOW + timedelta(minutes=5),
+        managed_before=D(100), managed_after=D(0), after_sequence=1, round_trip=1, created_at=NOW + timedelta(minutes=5),
     )  # fmt: skip
     Position.objects.filter(pk=position.pk).update(managed=D(0), is_open=False)
     position.refresh_from_db()
