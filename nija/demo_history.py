@@ -89,6 +89,9 @@ class MovedClock:
     def shared(self) -> datetime:
         return self._now
 
+    def uptime(self) -> float:
+        return self._now.timestamp()
+
     def move(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
 

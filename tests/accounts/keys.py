@@ -42,6 +42,9 @@ class MovedClock:
     def shared(self) -> datetime:
         return self.at
 
+    def uptime(self) -> float:
+        return self.at.timestamp()
+
     def advance(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
 

@@ -17,7 +17,7 @@ from tests.nonces.caller import WrongClock
 from tests.support.world import Trader, World
 from trading import doorbell
 from trading.models import Account, Event, Lane, Order, OrderKind, Signal
-from trading.services import balances, booking, halts, lanes, private, reconciliation, signals
+from trading.services import balances, booking, halts, lanes, private, reconciliation, sending, signals
 from trading.services.lanes import Purpose
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -152,6 +152,26 @@ def test_a_lane_in_use_is_in_use_for_processes_whose_clocks_disagree(
     assert Lane.objects.get(credential=key).leased_until == before.leased_until
     lanes.release([held], {key: "an answer"}, clock=WrongClock(holder_s))
     assert claim(other_s)[key].nonce > held.nonce
+
+
+def test_who_waited_too_long_writes_nothing_though_the_clock_was_set_back_meanwhile(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, look = gather(make_world), sending._Stops.look
+
+    def wait(stops: sending._Stops, account_ids: Sequence[int]) -> None:
+        look(stops, account_ids)
+        seconds = lanes.LEASE.total_seconds()
+        fleet.world.clock.move(seconds)
+        fleet.world.clock.be_set(-seconds)
+
+    fleet.buy()
+    with monkeypatch.context() as patched:
+        patched.setattr(sending._Stops, "look", wait)
+        sending.send_ready(OrderKind.ENTRY, clock=fleet.world.clock)
+    assert fleet.asked(fleet.master) == 0
+    (order,) = fleet.orders(fleet.master, OrderKind.ENTRY)
+    assert (order.state, order.refusal) == ("not_placed", sending.TURN_TOO_LATE)
 
 
 def test_an_exit_goes_before_an_entry_on_the_same_key(make_world: Callable[..., World]) -> None:

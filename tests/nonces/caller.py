@@ -61,6 +61,9 @@ class WrongClock:
     def shared(self) -> datetime:
         return self._true.shared()
 
+    def uptime(self) -> float:
+        return self._true.uptime()
+
 
 class Caller:
     def __init__(self, task: Task) -> None:

@@ -75,6 +75,9 @@ class MachineClock:
     def shared(self) -> datetime:
         return _instant(self.scheduler.now_ns + self.database[0])
 
+    def uptime(self) -> float:
+        return self.scheduler.now_ns / NS
+
 
 def _instant(ns: int) -> datetime:
     return datetime.fromtimestamp(ns // 1000 / 1_000_000, UTC)

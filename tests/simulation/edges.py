@@ -44,6 +44,9 @@ def everything_simulated(simulation: Simulation) -> Iterator[None]:
     def ns(_clock: Any) -> int:
         return scheduler.now_ns + simulation.skew_ns
 
+    def uptime(_clock: Any) -> float:
+        return scheduler.now_ns / NS
+
     use_database(simulation.database)
     Hooks.pause, Hooks.wait_for = scheduler.pause, scheduler.wait_for
     Hooks.opened = lambda connection: simulation.connections.__setitem__(
@@ -55,6 +58,7 @@ def everything_simulated(simulation: Simulation) -> Iterator[None]:
     with (
         mock.patch.object(SystemClock, "now", now),
         mock.patch.object(SystemClock, "ns", ns),
+        mock.patch.object(SystemClock, "uptime", uptime),
         mock.patch.object(uuid, "uuid4", new_uuid),
         mock.patch.object(Order._meta.get_field("client_order_id"), "default", new_uuid),
         mock.patch.object(records, "secrets", dice_for_ids(dice)),

@@ -58,6 +58,9 @@ class SteppingClock:
     def shared(self) -> datetime:
         return self.now()
 
+    def uptime(self) -> float:
+        return self.now().timestamp()
+
 
 class Direct:
     """A transport with nothing in between."""

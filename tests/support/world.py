@@ -50,6 +50,7 @@ class StepClock:
     def __init__(self, start: datetime) -> None:
         self._now = start
         self._calls = 0
+        self._up_s = 0.0
 
     def now(self) -> datetime:
         return self._now
@@ -61,7 +62,15 @@ class StepClock:
     def shared(self) -> datetime:
         return self._now
 
+    def uptime(self) -> float:
+        return self._up_s
+
     def move(self, seconds: float) -> None:
+        self._up_s += seconds
+        self.be_set(seconds)
+
+    def be_set(self, seconds: float) -> None:
+        """As when somebody sets it: no time passes."""
         self._now += timedelta(seconds=seconds)
 
 
@@ -102,7 +111,7 @@ class World:
     def set_our_clock(self, *, ahead_s: float) -> None:
         """As when somebody sets it; the exchange's goes on."""
         ahead = timedelta(seconds=ahead_s)
-        self.clock.move((ahead - self.ahead).total_seconds())
+        self.clock.be_set((ahead - self.ahead).total_seconds())
         self.ahead = ahead
 
     def close_candle(self, *, after_s: float) -> None:

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from django.db import connection
 
+#: Linux has a second one, which goes on while the machine sleeps.
+_PASSING = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class Clock(Protocol):
     def now(self) -> datetime:
@@ -20,6 +23,10 @@ class Clock(Protocol):
 
     def shared(self) -> datetime:
         """An aware instant of the clock that all processes have in common, for leases; only where the database may be asked."""
+        ...
+
+    def uptime(self) -> float:
+        """Seconds that have passed since some instant, whoever sets the clock meanwhile."""
         ...
 
 
@@ -38,6 +45,9 @@ class SystemClock:
             cursor.execute("SELECT clock_timestamp()")
             at: datetime = cursor.fetchone()[0]
         return at
+
+    def uptime(self) -> float:
+        return time.clock_gettime(_PASSING)
 
 
 SYSTEM: Clock = SystemClock()

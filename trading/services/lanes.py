@@ -71,7 +71,8 @@ _RESERVE = {
 class Grant:
     """A lane held for one request. `fenced` says that nothing older can still be on the wire.
 
-    `leased_until` is of the shared clock, `write_until` of the process's own: a request begun by then ends within the lease.
+    `leased_until` is of the shared clock. `write_until` is the process's own and of its uptime, since its clock may be set back
+    while the request waits: one begun by then ends within the lease.
     """
 
     lane_id: int
@@ -80,7 +81,7 @@ class Grant:
     epoch: int
     nonce: int
     leased_until: datetime
-    write_until: datetime
+    write_until: float
     fenced: bool
 
 
@@ -214,9 +215,9 @@ def _end_in_time(lane: Lane, *, now: datetime) -> None:
         lane.save(update_fields=["leased_until"])
 
 
-def _write_until(clock: Clock) -> datetime:
+def _write_until(clock: Clock) -> float:
     """Read before the lease begins, so that it is not too late."""
-    return clock.now() + LEASE - REQUEST_MAX
+    return clock.uptime() + (LEASE - REQUEST_MAX).total_seconds()
 
 
 def _take(lane: Lane, *, owner: str, cost: int, now: datetime) -> None:
@@ -226,7 +227,7 @@ def _take(lane: Lane, *, owner: str, cost: int, now: datetime) -> None:
     lane.rate_points, lane.rate_at = float(budget.points), budget.at
 
 
-def _grant(lane: Lane, *, write_until: datetime) -> Grant:
+def _grant(lane: Lane, *, write_until: float) -> Grant:
     assert lane.leased_until is not None, "only a lane that was taken is granted"
     return Grant(
         lane_id=lane.pk,

@@ -170,7 +170,7 @@ async def _in_time(request: Request[T], kraken: PrivateClient, grant: Grant, clo
     """The request, unless it waited so long for a connection that it might outlive its lease."""
 
     def look() -> None:
-        if clock.now() > grant.write_until:
+        if clock.uptime() > grant.write_until:
             raise Unavailable("Its turn came too late.")
 
     return await request(kraken.looking(look), grant.nonce)

@@ -234,7 +234,7 @@ def _look_again(item: Outgoing, stops: _Stops, clock: Clock) -> None:
     order = item.order
     if stops.covers(order):
         raise _Unwritten(STOPPED)
-    if clock.now() > item.grant.write_until:
+    if clock.uptime() > item.grant.write_until:
         raise _Unwritten(TURN_TOO_LATE)
     if order.expires_at is not None and clock.now() > order.expires_at:
         raise _Unwritten(LIFE_OVER)
