@@ -256,6 +256,43 @@ def test_a_long_history_is_searched_page_by_page_on_a_key_with_hardly_any_budget
     assert len(fleet.at_exchange(fleet["ada"], "buy")) == 1
 
 
+def lose(fleet: Fleet, *faults: str) -> None:
+    """So many entries of ada, one after the other, none of whose answers arrives as it should."""
+    for fault in faults:
+        fleet.spoil(fault, name="ada")
+        fleet.buy(notional="20")
+        fleet.live(2)
+
+
+def test_what_several_lost_orders_of_a_key_cost_is_shared(make_world: Callable[..., World]) -> None:
+    """By itself each would take two reads at every look, and together they would hold up whatever else the key must tell."""
+    fleet = gather(make_world, "ada", rate_tier="starter")
+    fleet.world.move(60)
+    lose(fleet, "drop_before", "error:EService:Busy", "drop_before", "drop_before")
+    # Held back until all are to be looked for, as when other calls have used the key's points up.
+    Lane.objects.filter(credential__user=fleet["ada"].account.user).update(
+        rate_points=15, rate_at=fleet.world.clock.now()
+    )
+    fleet.live(SETTLED_S + 24)
+    assert states(fleet, OrderKind.ENTRY) == {"ada": ["not_placed"] * 4}
+    assert fleet.asked(fleet["ada"], "ClosedOrders") <= 8
+    assert fleet.asked(fleet["ada"], "TradesHistory") <= 3
+    assert fleet.at_exchange(fleet["ada"], "buy") == []
+
+
+def test_lost_orders_among_more_than_a_page_of_others_are_told_apart(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", usd="100000")
+    lose(fleet, "drop_before", "http_520_after", "error:EService:Busy")
+    for _ in range(52):
+        fleet.by_hand("ada", Side.BUY, quantity="400")
+    fleet.live(2 * SETTLED_S + 40)
+    assert states(fleet, OrderKind.ENTRY) == {"ada": ["not_placed", "filled", "not_placed"]}
+    (found,) = Order.objects.filter(account=fleet["ada"].account, state="filled")
+    placed = {order["txid"]: order["cl_ord_id"] for order in fleet.at_exchange(fleet["ada"], "buy")}
+    assert placed[found.venue_order_id] == str(found.client_order_id)
+    assert len(placed) == 53
+
+
 @pytest.mark.parametrize(("sent_s", "searched_s"), [(180, 180), (-180, -180), (180, 0), (0, 180), (-180, 0)])
 def test_a_sale_is_found_whatever_our_clock_says(
     make_world: Callable[..., World], sent_s: float, searched_s: float

@@ -13,6 +13,7 @@ OUTCOMES = "tests/functional/test_order_outcomes.py::"
 OUTSIDE = "tests/functional/test_outside_trades.py::"
 RACES = "tests/functional/test_races.py::"
 STOP = "tests/functional/test_stop.py::"
+UNDECIDED = "tests/functional/test_undecided.py::"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/trading/domain/test_nonce.py",),
     ),
     Mutant(
+        "measures how long an order waited by a clock that may be set back",
+        SENDING,
+        "if clock.uptime() > item.grant.write_until:",
+        "if order.sent_at is not None and clock.now() > order.sent_at + timedelta(seconds=8):",
+        (
+            "tests/functional/test_lanes.py::test_who_waited_too_long_writes_nothing_though_the_clock_was_set_back_meanwhile",
+        ),
+    ),
+    Mutant(
         "measures leases by each process's own clock",
         LANES,
         "    write_until, now = _write_until(clock), clock.shared()\n    owner = ",
@@ -196,15 +206,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "looks only at open orders",
         RECONCILIATION,
-        "((_read_open, OPEN_ORDERS.cost, both), (read_closed, CLOSED_ORDERS.cost, 0)):",
-        "((_read_open, OPEN_ORDERS.cost, both),):",
+        "    missing = left(pages, absent)\n",
+        "    missing = dict(absent)\n",
         (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
     ),
     Mutant(
         "proves absence before reads show it",
         RECONCILIATION,
-        "settled = _settled({k: order for k, order in absent.items() if order.lookups_empty >= 1}, started, clock=clock)",
-        "settled = dict(absent)",
+        "settled = _settled([order for order in missing if order.lookups_empty >= 1], started, clock=clock)",
+        "settled = list(missing)",
         (OUTCOMES + "test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found",),
     ),
     Mutant(
@@ -217,8 +227,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "proves absence without the account's trades",
         RECONCILIATION,
-        "    more, proven = _search(decided | settled, read_trades, clock=clock)\n",
-        "    more, proven = dict[uuid.UUID, VenueOrder](), list((decided | settled).values())\n",
+        "    more, proven = _search(decided, offset=market.kraken_now(clock) - clock.now(), clock=clock)\n",
+        "    more, proven = list[tuple[Order, VenueOrder]](), [order for each in decided.values() for order in each]\n",
         (OUTCOMES + "test_nothing_is_proved_by_an_answer_that_leaves_out_what_was_asked_for",),
     ),
     Mutant(
@@ -316,6 +326,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "if stored.balances_as_of is None or stored.balances_as_of",
         ("tests/functional/test_balance_races.py",),
         postgres=True,
+    ),
+    Mutant(
+        "shares what was sold in an earlier round trip",
+        "copytrade/selectors/obligations.py",
+        "if position is not None and position.round_trip == round_trip:",
+        "if position is not None:",
+        (UNDECIDED + "test_what_fills_after_the_rest_was_sold_is_shared_by_its_own_fills_alone",),
+    ),
+    Mutant(
+        "a close does not reach what was in doubt",
+        EXITS,
+        'sorted({*held, *coming.values_list("instrument_id", flat=True)})',
+        "held",
+        (UNDECIDED + "test_who_sells_everything_sells_what_was_still_in_doubt",),
     ),
     # Stops, caps and whom they may touch.
     Mutant(

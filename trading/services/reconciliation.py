@@ -47,6 +47,8 @@ SEARCH_AFTER = timedelta(seconds=10)
 HISTORY_PAGES_MAX = 10
 ALERT_AFTER = timedelta(seconds=60)
 
+#: Orders of one account by its key.
+Group = Mapping[uuid.UUID, Sequence[Order]]
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -75,45 +77,70 @@ def resolve_due(*, clock: Clock) -> int:
     unknown = Order.objects.filter(state=OrderState.UNKNOWN, account__venue=settings.VENUE)
     waiting = unknown.select_related("account", "instrument").order_by(F("looked_up_at").asc(nulls_first=True), "pk")
     offset = market.kraken_now(clock) - now
-    due: dict[int, Order] = {}
+    due: list[Order] = []
     for order in waiting[:UNKNOWN_MAX]:
         _alert_if_old(order, now=now)
         if _next_look_at(order, now=now, offset=offset) <= now and len(due) < BATCH_MAX:
-            due.setdefault(order.account_id, order)
-    return resolve(list(due.values()), clock=clock) if due else 0
+            due.append(order)
+    return resolve(due, clock=clock) if due else 0
 
 
 def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
-    """Look once for each of these orders, of different accounts; how many outcomes are known now.
+    """Look once for these orders, those of one account in the same reads; how many outcomes are known now.
 
     The first read's nonce invalidates a request that is still on the wire.
     """
     started = clock.now()
     keys = lanes.active_keys([order.account for order in looked_for])
-    by_key = {keys[order.account_id].pk: order for order in looked_for if order.account_id in keys}
-    found: dict[uuid.UUID, VenueOrder] = {}
     # For those the lists have said all they can, and reading them again would spend what the last read needs.
-    decided = {key: order for key, order in by_key.items() if order.absent_at is not None}
-    absent = {key: order for key, order in by_key.items() if key not in decided}
+    looking, decided = dict[uuid.UUID, list[Order]](), dict[uuid.UUID, list[Order]]()
+    for order in looked_for:
+        if order.account_id in keys:
+            side = looking if order.absent_at is None else decided
+            side.setdefault(keys[order.account_id].pk, []).append(order)
     offset = market.kraken_now(clock) - clock.now()
-    read_closed, read_trades = partial(_read_closed, offset=offset), partial(_read_trades, offset=offset)
-    both = OPEN_ORDERS.cost + CLOSED_ORDERS.cost
-    for read, cost, room in ((_read_open, OPEN_ORDERS.cost, both), (read_closed, CLOSED_ORDERS.cost, 0)):
-        pages = _ask(absent, read, cost=cost, clock=clock, room=room)
-        matches = {key: matching(page.orders, by_key[key]) for key, page in pages.items()}
-        found |= {key: match for key, match in matches.items() if match is not None}
-        absent = {key: by_key[key] for key, match in matches.items() if match is None}
-    settled = _settled({k: order for k, order in absent.items() if order.lookups_empty >= 1}, started, clock=clock)
+    found, absent = _look(looking, offset=offset, clock=clock)
+    missing = [order for orders in absent.values() for order in orders]
+    settled = _settled([order for order in missing if order.lookups_empty >= 1], started, clock=clock)
     now = clock.now()
-    Order.objects.filter(pk__in=[order.pk for order in absent.values()]).update(
+    Order.objects.filter(pk__in=[order.pk for order in missing]).update(
         looked_up_at=now, lookups_empty=F("lookups_empty") + 1
     )
-    Order.objects.filter(pk__in=[order.pk for order in settled.values()]).update(absent_at=now)
-    for order in settled.values():
+    Order.objects.filter(pk__in=[order.pk for order in settled]).update(absent_at=now)
+    for order in settled:
         order.absent_at = now
-    more, proven = _search(decided | settled, read_trades, clock=clock)
-    resolved = sum(_adopt(by_key[key], venue, clock=clock) for key, venue in (found | more).items())
+        decided.setdefault(keys[order.account_id].pk, []).append(order)
+    more, proven = _search(decided, offset=market.kraken_now(clock) - clock.now(), clock=clock)
+    resolved = sum(_adopt(order, venue, clock=clock) for order, venue in [*found, *more])
     return resolved + sum(_conclude_absent(order, now=clock.now()) for order in proven)
+
+
+def _look(
+    looking: Group, *, offset: timedelta, clock: Clock
+) -> tuple[list[tuple[Order, VenueOrder]], dict[uuid.UUID, list[Order]]]:
+    """Read the lists of open and of closed orders: (found, those that are in neither, by key)."""
+    found: list[tuple[Order, VenueOrder]] = []
+
+    def left(pages: Mapping[uuid.UUID, OrdersPage], orders: Group) -> dict[uuid.UUID, list[Order]]:
+        matches = {
+            order: match for k, page in pages.items() for order in orders[k] if (match := matching(page.orders, order))
+        }
+        found.extend(matches.items())
+        rest = {key: [order for order in orders[key] if order not in matches] for key in pages}
+        return {key: several for key, several in rest.items() if several}
+
+    # A full page about several proves nothing of those that are not on it: one is asked for by name, the others come later.
+    # There is room for all that may be read, or it would be begun again and again and never come to its end.
+    closed = CLOSED_ORDERS.cost * (2 if any(len(orders) > 1 for orders in looking.values()) else 1)
+    room = OPEN_ORDERS.cost + closed
+    absent = left(_ask(looking, _read_open, cost=OPEN_ORDERS.cost, clock=clock, room=room), looking)
+    read_closed = partial(_read_closed, offset=offset)
+    pages = _ask(absent, read_closed, cost=CLOSED_ORDERS.cost, clock=clock, room=closed)
+    full = {key for key, page in pages.items() if len(absent[key]) > 1 and len(page.orders) >= PAGE_SIZE}
+    missing = left(pages, absent)
+    alone = {key: missing[key][:1] for key in full & missing.keys()}
+    missing = {key: orders for key, orders in missing.items() if key not in full}
+    return found, missing | left(_ask(alone, read_closed, cost=CLOSED_ORDERS.cost, clock=clock), alone)
 
 
 def _next_look_at(order: Order, *, now: datetime, offset: timedelta) -> datetime:
@@ -134,18 +161,18 @@ def _settled_at(order: Order, *, offset: timedelta) -> datetime:
     return (order.deadline or order.created_at) + set_back + SETTLED_AFTER
 
 
-def _settled(missing: Mapping[uuid.UUID, Order], started: datetime, *, clock: Clock) -> dict[uuid.UUID, Order]:
+def _settled(missing: Sequence[Order], started: datetime, *, clock: Clock) -> list[Order]:
     """Those whose deadline had passed long enough when the look began.
 
     Ours may have been set since they were sent: Kraken's is measured anew before anything is concluded from it.
     """
 
-    def long_ago(found: Mapping[uuid.UUID, Order]) -> dict[uuid.UUID, Order]:
+    def long_ago(found: Sequence[Order]) -> list[Order]:
         offset = market.kraken_now(clock) - clock.now()
-        return {key: order for key, order in found.items() if started >= _settled_at(order, offset=offset)}
+        return [order for order in found if started >= _settled_at(order, offset=offset)]
 
     seemingly = long_ago(missing)
-    return long_ago(seemingly) if seemingly and market.measure_venue_clock(clock=clock) else {}
+    return long_ago(seemingly) if seemingly and market.measure_venue_clock(clock=clock) else []
 
 
 def searched_since(order: Order, *, offset: timedelta) -> datetime:
@@ -163,78 +190,98 @@ def _alert_if_old(order: Order, *, now: datetime) -> None:
 
 
 def _ask(
-    wanted: Mapping[uuid.UUID, Order],
-    read: Callable[[Order, PrivateClient, int], Awaitable[T]],
+    wanted: Group,
+    read: Callable[[Sequence[Order], PrivateClient, int], Awaitable[T]],
     *,
     cost: int,
     clock: Clock,
     room: int = 0,
 ) -> dict[uuid.UUID, T]:
     """The answers by key. A failed read is no look: it only waits its turn; a busy lane does not even that."""
-    requests = {key: partial(read, order) for key, order in wanted.items()}
+    requests = {key: partial(read, orders) for key, orders in wanted.items()}
     answers = private.call_each(requests, purpose=Purpose.UNKNOWN, cost=cost, clock=clock, room=room)
     told = {key: answer for key, answer in answers.items() if not isinstance(answer, KrakenError)}
-    failed = [wanted[key].pk for key in answers if key not in told]
+    failed = [order.pk for key in answers if key not in told for order in wanted[key]]
     if failed:
         logger.warning("orders %s are still unknown: Kraken did not answer", failed)
         Order.objects.filter(pk__in=failed).update(looked_up_at=clock.now())
     return told
 
 
-async def _read_open(order: Order, kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return await kraken.open_orders(nonce=nonce, cl_ord_id=str(order.client_order_id))
+def _name(several: Sequence[Order]) -> str | None:
+    """The client order id to ask for, when one order is looked for."""
+    return str(several[0].client_order_id) if len(several) == 1 else None
 
 
-async def _read_closed(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> OrdersPage:
-    since = searched_since(order, offset=offset)
-    return await kraken.closed_orders(nonce=nonce, cl_ord_id=str(order.client_order_id), start=since)
+async def _read_open(several: Sequence[Order], kraken: PrivateClient, nonce: int) -> OrdersPage:
+    return await kraken.open_orders(nonce=nonce, cl_ord_id=_name(several))
 
 
-async def _read_trades(order: Order, kraken: PrivateClient, nonce: int, *, offset: timedelta) -> TradesPage:
+async def _read_closed(several: Sequence[Order], kraken: PrivateClient, nonce: int, *, offset: timedelta) -> OrdersPage:
+    since = min(searched_since(order, offset=offset) for order in several)
+    return await kraken.closed_orders(nonce=nonce, cl_ord_id=_name(several), start=since)
+
+
+async def _read_trades(several: Sequence[Order], kraken: PrivateClient, nonce: int, *, offset: timedelta) -> TradesPage:
     """The next page. What was traded later than the deciding look would only move the pages: Kraken's deadline had passed."""
-    since, first = searched_since(order, offset=offset), order.history_pages * PAGE_SIZE
-    assert order.absent_at is not None, "trades are read after the look that decides"
-    until = order.absent_at + offset + SEARCH_AFTER
+    since = min(searched_since(order, offset=offset) for order in several)
+    first, decided_at = several[0].history_pages * PAGE_SIZE, several[0].absent_at
+    assert decided_at is not None, "trades are read after the look that decides"
+    until = decided_at + offset + SEARCH_AFTER
     return await kraken.trades_history(nonce=nonce, start=since, end=until, ofs=first)
 
 
 async def _read_named(
-    order: Order, kraken: PrivateClient, nonce: int, *, to_name: Mapping[int, Sequence[str]]
+    several: Sequence[Order], kraken: PrivateClient, nonce: int, *, to_name: Mapping[int, Sequence[str]]
 ) -> dict[str, VenueOrder]:
-    return await kraken.query_orders(to_name[order.pk], nonce=nonce)
+    return await kraken.query_orders(to_name[several[0].account_id], nonce=nonce)
 
 
-def _search(
-    wanted: Mapping[uuid.UUID, Order],
-    read_trades: Callable[[Order, PrivateClient, int], Awaitable[TradesPage]],
-    *,
-    clock: Clock,
-) -> tuple[dict[uuid.UUID, VenueOrder], list[Order]]:
+def _search(decided: Group, *, offset: timedelta, clock: Clock) -> tuple[list[tuple[Order, VenueOrder]], list[Order]]:
     """The next page of the accounts' trades, of which mostly the first tells all: (found, proved absent).
 
     How many pages were searched is kept, so that a key with little budget left goes on where it had to break off.
     """
-    found: dict[uuid.UUID, VenueOrder] = {}
+    found: list[tuple[Order, VenueOrder]] = []
     proven: list[Order] = []
-    both = TRADES_HISTORY.cost + QUERY_ORDERS.cost
-    pages = _ask(wanted, read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=both)
-    strange = {key: _strange(wanted[key], {t.order_txid for t in page.trades}) for key, page in pages.items()}
+    wanted = {key: _together(orders) for key, orders in decided.items()}
+    read_trades = partial(_read_trades, offset=offset)
+    room = TRADES_HISTORY.cost + QUERY_ORDERS.cost
+    pages = _ask(wanted, read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=room)
+    strange = {key: _strange(wanted[key][0], {t.order_txid for t in page.trades}) for key, page in pages.items()}
     to_name = {key: txids for key, txids in strange.items() if txids}
-    named = partial(_read_named, to_name={wanted[key].pk: txids for key, txids in to_name.items()})
+    named = partial(_read_named, to_name={wanted[key][0].account_id: txids for key, txids in to_name.items()})
     answers = _ask({key: wanted[key] for key in to_name}, named, cost=QUERY_ORDERS.cost, clock=clock)
     for key, page in pages.items():
-        order, told = wanted[key], answers.get(key, {})
-        match = matching(told.values(), order)
-        if match is not None:
-            found[key] = match
-        elif not told.keys() >= set(strange[key]):
-            # One that Kraken did not name could still be the lost one.
-            continue
-        elif len(page.trades) < PAGE_SIZE:
-            proven.append(order)
-        elif order.history_pages < HISTORY_PAGES_MAX - 1:
-            Order.objects.filter(pk=order.pk).update(history_pages=F("history_pages") + 1)
+        told = answers.get(key, {})
+        for order in wanted[key]:
+            match = matching(told.values(), order)
+            if match is not None:
+                found.append((order, match))
+            elif not told.keys() >= set(strange[key]):
+                # One that Kraken did not name could still be the lost one.
+                continue
+            elif len(page.trades) < PAGE_SIZE:
+                proven.append(order)
+            elif order.history_pages < HISTORY_PAGES_MAX - 1:
+                Order.objects.filter(pk=order.pk).update(history_pages=F("history_pages") + 1)
     return found, proven
+
+
+def _together(decided: Sequence[Order]) -> Sequence[Order]:
+    """Those of an account in whose trades is searched at once: all that begin, or those that go on as they began.
+
+    Pages are counted from the newest trade, so that they are the same for all whose search ends at the same look.
+    """
+    first = decided[0]
+    if first.history_pages:
+        return [o for o in decided if (o.history_pages, o.absent_at) == (first.history_pages, first.absent_at)]
+    begin = [order for order in decided if not order.history_pages]
+    last = max(order.absent_at for order in begin if order.absent_at is not None)
+    for order in begin:
+        order.absent_at = last
+    Order.objects.filter(pk__in=[order.pk for order in begin]).update(absent_at=last)
+    return begin
 
 
 def _strange(order: Order, txids: Collection[str]) -> list[str]:
