@@ -179,6 +179,27 @@ def test_what_the_user_sold_by_hand_is_noted_and_the_rest_follows_the_master(
     assert fleet.held(fleet["ada"]) == fleet.held(fleet["ben"]) == 0
 
 
+def test_a_sale_refused_because_its_owner_sold_by_hand_is_made_of_the_rest_soon(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.world.move(15)
+    balances.refresh_due(clock=fleet.world.clock)
+    fleet.by_hand("ada", Side.SELL, quantity="4000")
+    fleet.sell()
+    # The balance of a moment ago would be good for another twenty seconds.
+    for _ in range(3):
+        fleet.live(5)
+        balances.refresh_due(clock=fleet.world.clock)
+    assert fleet.orders(fleet["ada"], OrderKind.EXIT)[0].state == "rejected"
+    assert Adjustment.objects.count() == 1
+    fleet.live(2)
+    assert fleet.held(fleet["ada"]) == 0
+    fleet.assert_books_agree(fleet.master)
+
+
 def test_the_users_own_coins_stay_when_everything_managed_is_sold(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada")
     fleet.world.paper("POST", f"/accounts/{fleet['ada'].paper_id}/deposit", asset="BEAM", amount="5000")

@@ -28,6 +28,7 @@ from trading.models import (
     AssetBalance,
     Instrument,
     Order,
+    OrderKind,
     OrderOrigin,
     Position,
     Role,
@@ -56,15 +57,21 @@ AVAILABLE_FOR = timedelta(seconds=60)
 
 
 def refresh_due(*, clock: Clock) -> int:
-    """Read the balances that are getting old or are older than our last fill; of how many accounts."""
+    """Read the balances that are getting old, are older than our last fill, or that a refused sale contradicts; of how many
+    accounts."""
     now = clock.now()
     old = (
         Q(balances_as_of__isnull=True)
         | Q(balances_as_of__lt=now - REFRESH_AFTER)
         | Q(balances_as_of__lte=F("last_fill_at"))
     )
+    # A sale is refused when its owner has sold by hand, which the balance tells once its lag is over.
+    refused = Order.objects.filter(kind=OrderKind.EXIT, state=OrderState.REJECTED, closed_at__gt=now - READ_LAG)
+    contradicted = Q(pk__in=refused.values("account"))
     keyed = Account.objects.filter(venue=settings.VENUE, user__credentials__status=Credential.Status.ACTIVE)
-    due = keyed.filter(old).exclude(balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER)
+    due = keyed.filter(old | contradicted).exclude(
+        balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER
+    )
     accounts = list(due.order_by(F("balances_tried_at").asc(nulls_first=True))[:BATCH_MAX])
     starved = [account for account in accounts if is_starved(account, now=now)]
     others = [account for account in accounts if not is_starved(account, now=now)]
