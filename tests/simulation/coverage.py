@@ -76,22 +76,44 @@ KILLED_AT: Mapping[str, tuple[str, ...]] = {
 RARE = frozenset(
     {
         ("worker", "signal committed"),
+        ("worker", "exit planned"),
         ("execution", "no answer order"),
         ("execution", "executions booked"),
         ("execution", "signal committed"),
         ("execution", "order final"),
         ("execution", "reduction booked"),
         ("execution", "outside order adopted"),
+        ("booking", "executions booked"),
+        ("booking", "signal committed"),
+        ("booking", "order final"),
+        ("exits", "nonce taken"),
+        ("exits", "exit SENDING committed"),
+        ("exits", "about to write order"),
+        ("exits", "written order"),
+        ("exits", "answer read order"),
         ("exits", "no answer order"),
+        ("exits", "outcome committed"),
         ("exits", "orphan adopted"),
         ("exits", "unknown resolved"),
         ("exits", "about to write cancel"),
         ("exits", "written cancel"),
         ("exits", "answer read cancel"),
         ("exits", "executions booked"),
+        ("exits", "order final"),
     }
 )
-RARE_WEIGHT = 8
+#: Of these the fewest: every run has them in mind.
+RAREST = (
+    ("worker", "signal committed"),
+    ("execution", "executions booked"),
+    ("execution", "signal committed"),
+    ("execution", "order final"),
+    ("execution", "reduction booked"),
+    ("exits", "no answer order"),
+    ("exits", "orphan adopted"),
+    ("exits", "written cancel"),
+    ("exits", "answer read cancel"),
+)
 QUEUES_OF_MONEY = ("planning", "default", "entries", "background", "bookings", "exits")
 #: What people did, to make sure that they do all of it.
 ACTS = (
@@ -138,7 +160,8 @@ def kill_of(kind: str, point: str) -> str:
 
 
 KILLS = tuple((kind, point) for kind, points in KILLED_AT.items() for point in points)
-KILLS_WEIGHED = tuple(kill for kill in KILLS for _ in range(RARE_WEIGHT if kill in RARE else 1))
+RARE_KILLS = tuple(kill for kill in KILLS if kill in RARE)
+COMMON_KILLS = tuple(kill for kill in KILLS if kill not in RARE)
 
 
 def table(met: Counter[str]) -> list[str]:

@@ -102,12 +102,18 @@ class Monitor:
         self.violations.append(text)
         self.scheduler.note(f"VIOLATION {text}")
 
+    @property
+    def version(self) -> int:
+        """Another one whenever anything was committed."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     def look(self) -> list[str]:
         """After every commit: orders moved only as the table of states allows, and no entry past a stop or a limit.
 
         What the commit did, in the words of `coverage.KILLED_AT`.
         """
-        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        version = self.version
         if version == self._version:
             return []
         self._version = version

@@ -95,12 +95,16 @@ class People:
         self.network.exchange.liquidity.clear()
         self.hands.let_go()
 
-    def sell_everything(self) -> int:
-        """How many positions the master still holds, of those that are not too small to be sold."""
+    def sell_everything(self, *, signals_missing: int) -> int:
+        """How many positions the master still holds, of those that are not too small to be sold.
+
+        Each sale is a signal: where more of them are wanted than there are positions he first sells half of each.
+        """
         held = Position.objects.filter(account__role=Role.MASTER, is_open=True).select_related("instrument")
         sellable = [position for position in held if not is_dust(position)]
         for position in sellable:
-            self._sell(position.instrument, Fraction(1))
+            if signals_missing <= len(sellable) or not self._sell(position.instrument, Fraction(1, 2)):
+                self._sell(position.instrument, Fraction(1))
         return len(sellable)
 
     def _master_trades(self) -> None:
@@ -126,15 +130,17 @@ class People:
         else:
             self.acts["master bought"] += 1
 
-    def _sell(self, instrument: Instrument, fraction: Fraction) -> None:
+    def _sell(self, instrument: Instrument, fraction: Fraction) -> bool:
+        """Whether the product took it."""
         try:
             master_orders.plan_exit(
                 instrument=instrument, fraction=fraction, origin=OrderOrigin.MANUAL, reason="By hand", clock=self.clock
             )
         except MasterOrderRefused as refusal:
             self.acts[f"refused: {refusal.code}"] += 1
-        else:
-            self.acts["master sold"] += 1
+            return False
+        self.acts["master sold"] += 1
+        return True
 
     def _move_price(self) -> None:
         self.network.set_time()
@@ -190,11 +196,15 @@ class People:
     def master_acts(self) -> int:
         return self.acts["master bought"] + self.acts["master sold"]
 
-    def buy_in_peace(self) -> None:
-        """Somebody has set our clock right and lets entries go on."""
+    def buy_in_peace(self, instruments: int) -> None:
+        """Somebody has set our clock right and lets entries go on; of so many instruments, if there are."""
         market.measure_venue_clock(clock=self.clock)
+        while market.clock_problem(now=self.clock.now()) is not None:
+            self.scheduler.sleep(NS)
+            market.measure_venue_clock(clock=self.clock)
         halts.resume_platform(actor="operator", clock=self.clock)
-        self._buy(self._an_instrument())
+        for instrument in Instrument.objects.filter(symbol__in=SYMBOLS).order_by("pk")[:instruments]:
+            self._buy(instrument)
 
     def stop_amid_a_purchase(self) -> None:
         """A last stop at an instant that only chance knows, while a purchase is on its way to everybody."""
