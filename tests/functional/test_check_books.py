@@ -33,6 +33,8 @@ from trading.domain.money import Quantity
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient
 from trading.kraken.signing import Credentials
 from trading.models import (
+    Event,
+    EventKind,
     Execution,
     Inspection,
     InspectionKind,
@@ -132,6 +134,19 @@ def test_a_sale_booked_by_a_clock_that_was_set_back_since_it_was_planned_is_in_o
     Execution.objects.filter(side="sell", account__role="follower").update(
         booked_at=F("booked_at") - timedelta(seconds=5)
     )
+    assert [finding.sentence for finding in traded.check().findings] == []
+
+
+def test_a_stop_that_ended_by_a_clock_that_was_set_back_meanwhile_covers_no_later_entry(traded: Traded) -> None:
+    last = Order.objects.filter(kind="entry", sent_at__isnull=False).latest("sent_at").sent_at
+    assert last is not None
+    for kind, seconds in (
+        (EventKind.STOPPED, -60),
+        (EventKind.RESUMED, -61),
+        (EventKind.STOPPED, 40),
+        (EventKind.RESUMED, 50),
+    ):
+        Event.objects.create(at=last + timedelta(seconds=seconds), kind=kind, message="Entries")
     assert [finding.sentence for finding in traded.check().findings] == []
 
 

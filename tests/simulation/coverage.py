@@ -102,7 +102,7 @@ RARE = frozenset(
         ("exits", "order final"),
     }
 )
-#: Of these the fewest: every run has them in mind.
+#: Of these the fewest, the first of which every run has in mind.
 RAREST = (
     ("worker", "signal committed"),
     ("execution", "executions booked"),
@@ -129,6 +129,7 @@ ACTS = (
     "settings changed",
     "price moved",
     "market thinned",
+    "sold in pieces",
     "platform stopped",
     "stopped with entries under way",
     "stopped with no entry under way",
@@ -161,7 +162,6 @@ def kill_of(kind: str, point: str) -> str:
 
 KILLS = tuple((kind, point) for kind, points in KILLED_AT.items() for point in points)
 RARE_KILLS = tuple(kill for kill in KILLS if kill in RARE)
-COMMON_KILLS = tuple(kill for kill in KILLS if kill not in RARE)
 
 
 def table(met: Counter[str]) -> list[str]:

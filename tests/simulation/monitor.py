@@ -102,6 +102,9 @@ class Monitor:
         self.violations.append(text)
         self.scheduler.note(f"VIOLATION {text}")
 
+    def entry_is_taken(self) -> bool:
+        return bool(self.rows("SELECT 1 FROM trading_order WHERE state = 'acked' AND kind = 'entry' LIMIT 1"))
+
     @property
     def version(self) -> int:
         """Another one whenever anything was committed."""

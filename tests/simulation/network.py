@@ -62,6 +62,7 @@ class Network:
     in_flight: Counter[str] = field(default_factory=Counter)
     nonces: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
+    _cancels: int = 0
     _under_way: defaultdict[str, list[Packet]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -118,7 +119,12 @@ class Network:
         share = CANCEL_FAULT_SHARE if self.fault_share and method == "CancelOrder" else self.fault_share
         if chance.randrange(100) >= share:
             return ""
-        fault = str(chance.choice(BEFORE + AFTER))
+        kinds = BEFORE + AFTER
+        fault = str(chance.choice(kinds))
+        if method == "CancelOrder":
+            # In turn, from another one in each run: they are too few for chance to meet every kind.
+            fault = kinds[(self.scheduler.seed + self._cancels) % len(kinds)]
+            self._cancels += 1
         self.faults[f"{fault} {_kind(method)}"] += 1
         return fault
 

@@ -31,17 +31,25 @@ SLOW_ONE_IN = 4
 RESUMED_ONE_IN = 8
 #: So long it takes at most until the last follower has copied a purchase on a good day.
 STOPPED_WITHIN_NS = 2 * NS
+PIECES = 5
+SALES_BEFORE_REST = 4
+#: A balance tells what was sold ten seconds after the last fill, and is read every twenty.
+REST_NS = 16 * NS
 
 
 @dataclass
 class People:
-    """`acts` counts what was really done; they go on until `enough` has happened."""
+    """`acts` counts what was really done; they go on until `enough` has happened.
+
+    `entry_taken`: the exchange has an entry of which nothing is booked yet. `stopped` is told what a stop counted.
+    """
 
     scheduler: Scheduler
     network: Network
     clock: Clock
     paper_ids: dict[int, str]
     enough: Callable[[], bool]
+    entry_taken: Callable[[], bool]
     stopped: Callable[[StopReport], None]
     acts: Counter[str] = field(default_factory=Counter)
     over: bool = False
@@ -60,6 +68,7 @@ class People:
         others: tuple[Callable[[], None], ...] = (
             *(self._move_price,) * 4,
             *(self._thin_market,) * 2,
+            *(self._sell_in_pieces,) * 2,
             self.hands.sell,
             *(self.hands.place,) * 2,
             self.hands.cancel,
@@ -168,6 +177,17 @@ class People:
         )[chance.randrange(3)]
         self.acts["market thinned"] += 1
 
+    def _sell_in_pieces(self) -> None:
+        """The master's sale rests between its fills, which are signalled before it is final."""
+        held = list(Position.objects.filter(account__role=Role.MASTER, is_open=True).select_related("instrument"))
+        if held:
+            position = held[self.scheduler.random.randrange(len(held))]
+            pair = self.network.exchange.market.book.named(position.instrument.altname)
+            piece = (position.managed / PIECES).quantize(Decimal("0.0001"))
+            self.network.exchange.liquidity[pair.id] = Liquidity(order_max=piece, market_orders_wait=True)
+            self._sell(position.instrument, Fraction(1))
+            self.acts["sold in pieces"] += 1
+
     def _somebody(self) -> Account:
         followers = list(Account.objects.filter(role=Role.FOLLOWER).select_related("user__risk").order_by("pk"))
         return followers[self.scheduler.random.randrange(len(followers))]
@@ -206,11 +226,22 @@ class People:
         for instrument in Instrument.objects.filter(symbol__in=SYMBOLS).order_by("pk")[:instruments]:
             self._buy(instrument)
 
+    def sell_by_hand_and_rest(self) -> None:
+        """Owners sell of what NIJA bought, and everybody waits until that must have been noticed."""
+        for _ in range(SALES_BEFORE_REST):
+            self.hands.sell()
+        self.scheduler.sleep(REST_NS)
+
     def stop_amid_a_purchase(self) -> None:
-        """A last stop at an instant that only chance knows, while a purchase is on its way to everybody."""
+        """A last stop while a purchase is on its way to everybody: at an instant that only chance knows, or as soon as the
+        exchange has taken an entry, which is then to be cancelled."""
+        chance = self.scheduler.random
         halts.resume_platform(actor="operator", clock=self.clock)
         self._buy(self._an_instrument())
-        self.scheduler.sleep(self.scheduler.random.randrange(1, STOPPED_WITHIN_NS))
+        if chance.randrange(2):
+            self.scheduler.sleep(chance.randrange(1, STOPPED_WITHIN_NS))
+        else:
+            self.scheduler.wait_for(self.entry_taken, at_most_ns=STOPPED_WITHIN_NS)
         self._stop_or_resume()
 
     def _stop_account_or_resume(self) -> None:

@@ -44,8 +44,8 @@ KILLS_MAX = 5
 #: happened for a while.
 MEANT_ONE_IN, ANYWHERE_ONE_IN, SOON_ONE_IN = 2, 3000, 100
 MEANT_WITHIN_NS = 12 * NS
-#: Few of those that are meant come about, the rare ones least of all.
-RARE_MEANT, COMMON_MEANT = 8, 2
+#: One point of each run in turn, some of the rare and of the rarest: few of those that are meant come about.
+RAREST_MEANT, RARE_MEANT = 3, 4
 #: What every run must have met.
 MASTER_ACTS_MIN, SIGNALS_MIN, FAULT_KINDS_MIN = 10, 10, 3
 #: What is still missing of the signals then, because little gets through, is traded when all is well again.
@@ -53,6 +53,7 @@ PATIENCE_NS = 20 * NS
 #: Its own, and of its sale in two parts.
 SIGNALS_OF_A_PURCHASE = 3
 BEFALLS_WITHIN_NS = 12 * NS
+QUIET_ONE_IN = 4
 #: So long after the last stop things go wrong, its cancels among them.
 STILL_BAD_NS = 3 * NS
 #: A lease outlives its request by four seconds, which is what a clock may be set forward; the issue says five back.
@@ -108,10 +109,18 @@ class Simulation:
         self.task_errors: list[str] = []
         self.clock = SystemClock()
         self.people = People(
-            self.scheduler, self.network, self.clock, template.paper_ids, self._enough, self.monitor.stops.reported
+            self.scheduler,
+            self.network,
+            self.clock,
+            template.paper_ids,
+            enough=self._enough,
+            entry_taken=self.monitor.entry_is_taken,
+            stopped=self.monitor.stops.reported,
         )
         #: Half of the runs end with a stop at any moment, and everything is sold while it stands.
         self._ends_stopped = self.chance.randrange(2) == 0
+        #: What owners sold by hand is noticed when nothing was traded for a while.
+        self._ends_quietly = self.chance.randrange(QUIET_ONE_IN) == 0
         #: A starter key's budget bears few trades a minute; in most runs there are more.
         self.tier = Tier.STARTER if self.people.are_slow else Tier.PRO
         self._healing = False
@@ -126,9 +135,10 @@ class Simulation:
         self._kills_left = self.chance.randrange(2, KILLS_MAX)
         # Each for a point of its own, or the points that everybody passes at once would have them all.
         self._meant = {
-            *coverage.RAREST,
+            coverage.KILLS[seed % len(coverage.KILLS)],
+            coverage.RAREST[0],
+            *self.chance.sample(coverage.RAREST, RAREST_MEANT),
             *self.chance.sample(coverage.RARE_KILLS, RARE_MEANT),
-            *self.chance.sample(coverage.COMMON_KILLS, COMMON_MEANT),
         }
 
     def run(self) -> Result:
@@ -173,6 +183,8 @@ class Simulation:
         self.scheduler.on_pause = self._passing
         self._plan_the_world()
         self.scheduler.run(until=lambda: self.people.over, steps_max=STEPS_MAX)
+        if self._ends_quietly:
+            self._in_person(self.people.sell_by_hand_and_rest)
         if self._ends_stopped:
             self._in_person(self.people.stop_amid_a_purchase)
             self._in_person(lambda: self.scheduler.sleep(self.chance.randrange(1, STILL_BAD_NS)))
@@ -327,9 +339,11 @@ class Simulation:
             return
         kind = thread.process.partition("-")[0]
         meant = [name for name in points if (kind, name) in self._meant]
-        if meant and ((kind, meant[-1]) in coverage.RARE or self.chance.randrange(MEANT_ONE_IN) == 0):
-            self._meant.discard((kind, meant[-1]))
-            self._kill(thread.process, meant[-1])
+        # One commit may be several of them.
+        chosen = self.chance.choice(meant) if meant else ""
+        if meant and ((kind, chosen) in coverage.RARE or self.chance.randrange(MEANT_ONE_IN) == 0):
+            self._meant.discard((kind, chosen))
+            self._kill(thread.process, chosen)
         elif (
             self.chance.randrange(ANYWHERE_ONE_IN if self.kills or self._lasted_ns < MEANT_WITHIN_NS else SOON_ONE_IN)
             == 0

@@ -69,12 +69,14 @@ def _entries() -> Check:
 
 
 def _stops() -> tuple[Stops, dict[int, Stops]]:
-    """When entries were stopped: of everybody, and by account."""
+    """When entries were stopped: of everybody, and by account.
+
+    A stop and its end lock the same row, so that the order of their events is theirs, whatever the clocks said.
+    """
     since: dict[int | None, datetime] = {}
     stops: dict[int | None, Stops] = defaultdict(list)
     told = Event.objects.filter(kind__in=(EventKind.STOPPED, EventKind.RESUMED)).exclude(message__endswith=LOSS_LIMIT)
-    told = told.order_by("at", "pk")
-    for account_id, kind, at in told.values_list("account_id", "kind", "at").iterator(CHUNK):
+    for account_id, kind, at in told.order_by("pk").values_list("account_id", "kind", "at").iterator(CHUNK):
         if kind == EventKind.STOPPED:
             since.setdefault(account_id, at)
         elif account_id in since:
