@@ -111,6 +111,27 @@ def test_a_claim_that_meets_an_uncommitted_stop_waits_for_it_and_claims_nothing(
     assert set(CopyOrder.objects.values_list("status", flat=True)) == {CopyStatus.SKIPPED}
 
 
+def test_who_sells_everything_waits_for_a_claim_under_way_and_has_what_it_buys_sold(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, copies, ada = fleet.world.clock, pending_copies(fleet), fleet["ada"]
+    claim = Actor(partial(entries.execute, copies, clock=clock))
+    claimed = claim.hold(monkeypatch, lanes, "take", when="after")
+    claim.start()
+    claimed.until_reached()
+
+    close = Actor(partial(exits.close_all, ada.account, actor="ada", clock=clock)).start()
+    close.until_it_waits()
+    claimed.let_go()
+    claim.until_it_ends()
+    assert close.until_it_ends() == 0, "nothing is held yet"
+
+    fleet.live(4)
+    assert entries_asked(fleet) == {"ada": 2, "ben": 1, "cid": 1}
+    assert fleet.held(ada) == 0
+    assert fleet.held(fleet["ben"]) > 0
+
+
 def test_the_stop_of_one_account_waits_for_its_claim_and_leaves_the_others_alone(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
