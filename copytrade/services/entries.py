@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery
 
 from accounts.models import Credential
 from copytrade.domain import admission
@@ -20,13 +20,13 @@ from copytrade.domain.sizing import FollowerFunds, Limits, MasterEntry, Sized, S
 from copytrade.models import CopyOrder, CopyStatus
 from copytrade.services.fan_out import BATCH, EXECUTE_TASK
 from trading import doorbell
-from trading.domain import order_state
+from trading.domain import order_state, venue_clock
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Ratio
 from trading.domain.risk import BalanceSource, balance_source
-from trading.models import Account, Lane, Order, OrderKind, OrderOrigin, Signal, SignalKind
+from trading.models import Account, Lane, Order, OrderKind, OrderOrigin, Signal, SignalKind, Venue
 from trading.selectors.equity import Worth, figures_of, worth_of
-from trading.services import balances, bulk, halts, lanes, market, private, sending
+from trading.services import balances, bulk, halts, lanes, private, sending
 from trading.services.clock import Clock
 from trading.services.lanes import Locked, Purpose
 from trading.services.sending import LIFE_LEFT_MIN, Outgoing
@@ -153,10 +153,11 @@ def _claim(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Clai
     with transaction.atomic(durable=True):
         halted = halts.entries_stopped_shared()
         copies, late = _waiting(copy_ids, now=now)
+        offset_ms, measured_at = _venue_clock(copies)
         # One entry of an account at a time: the next one is sized once this one's cash is reserved.
         first = {copy.account_id: copy for copy in reversed(copies)}
         followers = _followers(first, now=now)
-        problem = market.clock_problem(now=now) or "" if followers else ""
+        problem = venue_clock.problem(offset_ms=offset_ms, measured_at=measured_at, now=now) or ""
         common = _Common(halted=halted, clock_problem=problem, master_out=_masters_gone(copies), now=now)
         decided, unready = list(late), list[CopyOrder]()
         sized: dict[int, Sized] = {}
@@ -178,7 +179,7 @@ def _claim(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Clai
         for key, grant in lanes.take(locked, purpose=Purpose.ENTRY, cost=0, clock=clock).items():
             copy, follower = first[keys[key]], followers[keys[key]]
             order = _order(copy, follower, sized[keys[key]], now=now)
-            sending.stamp(order, grant, now=now)
+            sending.stamp(order, grant, now=now, offset=timedelta(milliseconds=offset_ms or 0))
             outgoing.append(Outgoing(order=order, grant=grant))
         bulk.insert_each([item.order for item in outgoing])
         _save([*decided, *(_ordered(first[item.order.account_id], item.order, now=now) for item in outgoing)])
@@ -201,8 +202,12 @@ def _waiting(copy_ids: Collection[int], *, now: datetime) -> tuple[list[CopyOrde
     )
     rows = CopyOrder.objects.select_for_update(skip_locked=True, of=("self",)).select_related("signal__instrument")
     waiting = rows.filter(pk__in=copy_ids, kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
+    venue = Venue.objects.filter(pk=settings.VENUE)
+    told = {name: Subquery(venue.values(name)) for name in ("offset_ms", "offset_at")}
     copies: list[CopyOrder] = list(
-        waiting.annotate(has_siblings=Exists(same_order), exit_follows=Exists(later_exit)).order_by("pk")[:BATCH]
+        waiting.annotate(has_siblings=Exists(same_order), exit_follows=Exists(later_exit), **told).order_by("pk")[
+            :BATCH
+        ]
     )
     in_time, late = list[CopyOrder](), list[CopyOrder]()
     for copy in copies:
@@ -213,6 +218,13 @@ def _waiting(copy_ids: Collection[int], *, now: datetime) -> tuple[list[CopyOrde
         else:
             in_time.append(copy)
     return in_time, late
+
+
+def _venue_clock(copies: Sequence[CopyOrder]) -> tuple[int | None, datetime | None]:
+    """Kraken's clock before ours, in milliseconds, and when that was measured, as they were read with the copies."""
+    if not copies:
+        return None, None
+    return copies[0].offset_ms, copies[0].offset_at  # type: ignore[attr-defined]
 
 
 def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, _Follower]:

@@ -36,8 +36,8 @@ from trading.models import (
 from trading.services import alerts, balances, bulk
 from trading.services.clock import Clock
 
-#: Their positions are locked together, and the first sales wait for no more than these.
-BATCH = 100
+#: Their positions are locked together, and what is sold waits for no more than these, of which the first are few.
+FIRST_BATCH, BATCH = 32, 250
 POSITIONS_MAX = 5_000
 SEND_TASK = "trading.tasks.send_exits"
 #: After an exit that Kraken did not take, this long passes before the next: its cause may need a moment to go.
@@ -66,7 +66,7 @@ CLOSED_BEFORE = "Everything was asked to be sold before this was bought."
 def plan_due(*, clock: Clock) -> int:
     """Plan an exit for every follower who owes one and has none under way; how many were planned."""
     ids = list(_without_live_exits().values_list("pk", flat=True)[:POSITIONS_MAX])
-    planned = sum(_plan_batch(ids[start : start + BATCH], clock=clock) for start in range(0, len(ids), BATCH))
+    planned = sum(_plan_batch(part, clock=clock) for part in bulk.portions(ids, first=FIRST_BATCH, then=BATCH))
     _settle_empty(clock.now())
     return planned
 

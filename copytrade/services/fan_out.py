@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Exists, F, OuterRef, QuerySet, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from copytrade.domain.reasons import SkipReason
 from copytrade.models import CopyOrder, CopyStatus, FanOut
@@ -23,6 +23,8 @@ SIGNALS_MAX = 100
 TIME_TO_LIVE = timedelta(seconds=10)
 #: Copies in one message and one transaction: as many as a process can write at once.
 BATCH = private.SENDERS
+#: Of the first message, so that the first orders need not wait until the last of so many is decided.
+FIRST_BATCH = 32
 _WAITING = {"status": CopyStatus.PENDING.value, "reason": "", "sentence": ""}
 EXECUTE_TASK = "copytrade.tasks.execute_entries"
 PLAN_TASK = "copytrade.tasks.plan_exits"
@@ -64,25 +66,25 @@ def _write_entries(signal: Signal, followers: QuerySet[Account], *, now: datetim
         skipped = {"status": CopyStatus.SKIPPED, "reason": SkipReason.INDEPENDENT_MODE.value, "decided_at": now}
         return len(bulk.insert_for_each(CopyOrder, followers, values | skipped | {"sentence": sentence}))
     copies = bulk.insert_for_each(CopyOrder, followers, values)
-    for start in range(0, len(copies), BATCH):
-        doorbell.ring(EXECUTE_TASK, copies[start : start + BATCH])
+    for portion in bulk.portions(copies, first=FIRST_BATCH, then=BATCH):
+        doorbell.ring(EXECUTE_TASK, list(portion))
     return len(copies)
 
 
 def _write_exits(signal: Signal, followers: QuerySet[Account], *, now: datetime) -> int:
     """One copy for each follower; how many. Who neither holds anything nor may still buy has nothing to sell."""
-    here = {"account": OuterRef("pk"), "instrument": signal.instrument_id}
+    here = {"instrument": signal.instrument_id}
     pending = CopyOrder.objects.filter(
-        account=OuterRef("pk"),
-        signal__instrument=signal.instrument_id,
-        kind=SignalKind.ENTRY,
-        status=CopyStatus.PENDING,
+        signal__instrument=signal.instrument_id, kind=SignalKind.ENTRY, status=CopyStatus.PENDING
     )
     # An entry under way may still fill after the master's exit; its copy of the exit must not be closed yet. A copy waits,
     # then its order is under way, then it is a position: one statement sees all three at one instant, so none slips through.
+    # Each is read once and not for every follower.
     under_way = Order.objects.filter(**here, kind=OrderKind.ENTRY, state__in=order_state.OUTSTANDING)
     held = Position.objects.filter(**here, is_open=True)
-    holding = Exists(held) | Exists(under_way) | Exists(pending)
+    holding = Q()
+    for rows in (held, under_way, pending):
+        holding |= Q(pk__in=rows.values("account"))
     sentence = f"You held no {signal.instrument.symbol} bought by copying, so there was nothing to sell."
     skipped = {"status": CopyStatus.SKIPPED, "reason": SkipReason.NOTHING_TO_SELL.value, "sentence": sentence}
     values = _of(signal, now=now) | {"kind": SignalKind.EXIT}

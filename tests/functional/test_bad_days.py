@@ -6,7 +6,6 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -40,7 +39,7 @@ def send_and_forget(fleet: Fleet, outgoing: list[sending.Outgoing]) -> None:
     """The request leaves and is answered, and its worker dies before it could write anything down."""
     for item in outgoing:
         kraken = private.client(item.grant.credential_id)
-        named = {"stops": sending._Stops(), "clock": fleet.world.clock, "offset": timedelta(0)}
+        named = {"stops": sending._Stops([]), "clock": fleet.world.clock}
         private.ask(partial(sending._write, item, kraken, **named))
 
 

@@ -159,8 +159,8 @@ def test_who_waited_too_long_writes_nothing_though_the_clock_was_set_back_meanwh
 ) -> None:
     fleet, look = gather(make_world), sending._Stops.look
 
-    def wait(stops: sending._Stops, account_ids: Sequence[int]) -> None:
-        look(stops, account_ids)
+    def wait(stops: sending._Stops) -> None:
+        look(stops)
         seconds = lanes.LEASE.total_seconds()
         fleet.world.clock.move(seconds)
         fleet.world.clock.be_set(-seconds)

@@ -15,12 +15,14 @@ from tests.support.world import World
 from trading import doorbell
 from trading.domain.order_state import OrderState
 from trading.models import Account, Order, OrderKind, SignalKind
-from trading.services import balances
+from trading.services import balances, sending
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 FEW, MANY = 4, 40
-#: The stop, the clock, copies, lanes with accounts and settings, what they hold; lanes taken, orders written, copies settled.
-CLAIM_MAX = 8
+#: The stop, copies with the clock, lanes with accounts and settings, what they hold; lanes taken, orders written, copies settled.
+CLAIM_MAX = 7
+#: And once more the stop; outcomes, lanes given back.
+SEND_MAX = CLAIM_MAX + 3
 #: The signals, the claim of one, its copies, their number; whom the open pages belong to.
 FAN_OUT_MAX = 5
 #: Candidates and empty copies; positions, sales under way, failed ones, adjustments, balances, the books in five,
@@ -65,6 +67,22 @@ def test_a_claim_of_entries_takes_the_same_statements_for_few_and_for_many(
 
 
 @pytest.mark.parametrize("size", [FEW, MANY])
+def test_a_batch_of_entries_takes_the_same_statements_for_few_and_for_many(
+    make_world: Callable[..., World], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = fleet_of(make_world, size)
+    fleet.buy()
+    fleet.world.send(OrderKind.ENTRY)
+    fan_out.claim_signals(clock=fleet.world.clock)
+    waiting = list(CopyOrder.objects.filter(status=CopyStatus.PENDING).values_list("pk", flat=True))
+    # However slow this machine is now, all answers come within this.
+    monkeypatch.setattr(sending, "TOGETHER_S", 5.0)
+    with CaptureQueriesContext(connection) as queries:
+        assert entries.execute(waiting, clock=fleet.world.clock) == size
+    assert len(statements(queries)) == SEND_MAX
+
+
+@pytest.mark.parametrize("size", [FEW, MANY])
 def test_a_fan_out_takes_the_same_statements_for_few_and_for_many_and_rings_for_each_copy_once(
     make_world: Callable[..., World], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,11 +91,12 @@ def test_a_fan_out_takes_the_same_statements_for_few_and_for_many_and_rings_for_
     fleet.world.send(OrderKind.ENTRY)
     rung: list[list[int]] = []
     monkeypatch.setattr(doorbell, "_send", lambda _task, args: rung.append(*args) if args else None)
+    monkeypatch.setattr(fan_out, "FIRST_BATCH", 2)
     monkeypatch.setattr(fan_out, "BATCH", 3)
     with CaptureQueriesContext(connection) as queries:
         assert fan_out.claim_signals(clock=fleet.world.clock) == 1
     assert len(statements(queries)) == FAN_OUT_MAX
-    assert [len(ids) for ids in rung[:-1]] == [3] * (len(rung) - 1)
+    assert [len(ids) for ids in rung[:-1]] == [2] + [3] * (len(rung) - 2)
     assert [pk for ids in rung for pk in ids] == list(CopyOrder.objects.order_by("pk").values_list("pk", flat=True))
     assert FanOut.objects.get().followers == CopyOrder.objects.count() == size
 
@@ -100,8 +119,9 @@ def test_a_bell_is_rung_again_only_when_it_must_be_lost(
 
 @pytest.mark.parametrize("size", [FEW, MANY])
 def test_planning_exits_takes_the_same_statements_for_few_and_for_many(
-    make_world: Callable[..., World], size: int
+    make_world: Callable[..., World], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(exits, "FIRST_BATCH", MANY)
     fleet = fleet_of(make_world, size)
     fleet.buy()
     fleet.live(3)

@@ -40,7 +40,7 @@ class SimulatedBatch:
 
     def wait(self, timeout_s: float = 0) -> list[tuple[Any, Future[Any]]]:
         if self.pending:
-            self._scheduler.wait_for(lambda: bool(self._ends), at_most_ns=int(timeout_s * NS))
+            self._scheduler.wait_for(lambda: len(self._ends) == self.pending, at_most_ns=int(timeout_s * NS))
         ends, self._ends = self._ends, []
         self.pending -= len(ends)
         return ends

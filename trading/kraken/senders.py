@@ -55,9 +55,9 @@ class Batch(Generic[K, T]):
         self._loop.call_soon_threadsafe(self._begin, _Masked(works))
 
     def wait(self, timeout_s: float) -> list[tuple[K, Ended[T]]]:
-        """What has ended since the last call, in that order; waits for something, but not longer."""
+        """What has ended since the last call, in that order: as soon as all has, or when the time is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ends or not self._under_way, timeout_s)
+            self._changed.wait_for(lambda: not self._under_way, timeout_s)
             ends, self._ends = self._ends, []
         return ends
 

@@ -7,15 +7,24 @@ every value of every row.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import Field, ForeignKey, Model, QuerySet, Value
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 #: SQLite takes 32,766; more rows than these fill take another statement.
 SQLITE_PARAMETERS_MAX = 30_000
+
+
+def portions(items: Sequence[T], *, first: int, then: int) -> Iterator[Sequence[T]]:
+    """A small portion first, so that what follows it begins soon, then large ones, which cost less each."""
+    if items:
+        yield items[:first]
+    for start in range(first, len(items), then):
+        yield items[start : start + then]
 
 
 def update_each(

@@ -11,6 +11,7 @@ from functools import partial
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, Q
 
 from accounts.models import Credential
 from trading import doorbell
@@ -31,8 +32,9 @@ EXIT_ALERT_AFTER = timedelta(seconds=60)
 #: An entry is claimed only while this much of its life is left (Kraken wants a deadline at least 2 s ahead).
 LIFE_LEFT_MIN = timedelta(seconds=2.5)
 DEADLINE = timedelta(seconds=5)
-#: How often the sending thread looks at the stop row while requests are under way.
-STOP_LOOK_S = 0.05
+#: Answers that come within so long are kept together, and as often the sending thread looks whether entries were stopped while
+#: some of them are not written yet.
+TOGETHER_S = 0.15
 #: Why NIJA itself did not write an order: nothing that the exchange did.
 STOPPED = "Entries were stopped before it was written"
 TURN_TOO_LATE = "Its turn came too late"
@@ -55,10 +57,10 @@ class _NeverWritten:
     reason: str
 
 
-def stamp(order: Order, grant: Grant, *, now: datetime, offset: timedelta = timedelta(0)) -> None:
+def stamp(order: Order, grant: Grant, *, now: datetime, offset: timedelta) -> None:
     """Make `order` the intent that is about to be committed: SENDING, with nonce, lane, epoch and deadline.
 
-    `offset`: Kraken's clock minus ours; that of an entry is next to nothing, or it would not be sent.
+    `offset`: Kraken's clock minus ours.
     """
     order.state = OrderState.SENDING
     order.nonce, order.lane_id, order.lane_epoch = grant.nonce, grant.lane_id, grant.epoch
@@ -106,7 +108,7 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
     now = clock.now()
     if kind is OrderKind.ENTRY and not _entries_may_go(ids, now=now):
         return []
-    ready = Order.objects.select_for_update(skip_locked=True, of=("self",)).select_related("instrument")
+    ready = Order.objects.select_for_update(skip_locked=True, of=("self",)).select_related("instrument", "account")
     first_per_account: dict[int, Order] = {}
     for order in ready.filter(pk__in=ids, state=OrderState.READY).order_by("pk"):
         if order.account_id in keys:
@@ -152,15 +154,12 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
     """
     if not outgoing:
         return
-    offset = market.kraken_now(clock) - clock.now()
-    entries = [item.order.account_id for item in outgoing if item.order.kind == OrderKind.ENTRY]
-    stops = _Stops()
+    stops = _Stops([item.order.account_id for item in outgoing if item.order.kind == OrderKind.ENTRY])
     batch: Batch[Outgoing, str] = private.senders().batch()
     held = {item.grant.credential_id: item.grant for item in outgoing}
     outcomes: dict[uuid.UUID, object] = {}
-    untold: list[tuple[Outgoing, object]] = []
     try:
-        stops.look(entries)
+        stops.look()
         unopened: list[tuple[Outgoing, object]] = []
         works = {}
         private.open_all([item.grant.credential_id for item in outgoing])
@@ -170,63 +169,56 @@ def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
             except CredentialsRefused as error:
                 unopened.append((item, error))
                 continue
-            works[item] = partial(_write, item, kraken, stops=stops, clock=clock, offset=offset)
+            works[item] = partial(_write, item, kraken, stops=stops, clock=clock)
         batch.begin(works)
-        untold += _settle(unopened, held, clock=clock)
+        _settle(unopened, held, clock=clock)
         while batch.pending:
-            answers = [(item, _answer(ended)) for item, ended in batch.wait(STOP_LOOK_S)]
+            answers = [(item, _answer(ended)) for item, ended in batch.wait(TOGETHER_S)]
             outcomes |= {item.grant.credential_id: answer for item, answer in answers}
-            untold += _settle(answers, held, clock=clock)
-            # A bell for each answer would cost more than the answer: those that come close together are told together.
-            if not answers or not batch.pending or len(untold) >= booking.RUNG_MAX:
-                _tell(untold)
-                untold.clear()
+            _settle(answers, held, clock=clock)
             if batch.pending:
-                stops.look(entries)
+                stops.look()
     finally:
         # A lane is given back only when its request is over, whatever went wrong here.
         batch.wait_for_all()
         lanes.release(list(held.values()), outcomes, clock=clock)
-    _tell(untold)
 
 
-def _settle(
-    answers: Sequence[tuple[Outgoing, object]], held: dict[uuid.UUID, Grant], *, clock: Clock
-) -> Sequence[tuple[Outgoing, object]]:
-    """Commit what these answers mean, then give back their lanes, which are no longer among those `held`; the answers."""
-    if answers:
-        _keep(answers, now=clock.now())
-        outcomes = {item.grant.credential_id: answer for item, answer in answers}
-        lanes.release([item.grant for item, _ in answers], outcomes, clock=clock)
-        for key in outcomes:
-            del held[key]
-    return answers
-
-
-def _tell(answers: Sequence[tuple[Outgoing, object]]) -> None:
-    """Ask for the bookings of what Kraken took, and have open pages look again."""
+def _settle(answers: Sequence[tuple[Outgoing, object]], held: dict[uuid.UUID, Grant], *, clock: Clock) -> None:
+    """Commit what these answers mean, give back their lanes, which are no longer among those `held`, ask for the bookings of
+    what Kraken took, and have open pages look again."""
+    if not answers:
+        return
+    _keep(answers, now=clock.now())
+    outcomes = {item.grant.credential_id: answer for item, answer in answers}
+    lanes.release([item.grant for item, _ in answers], outcomes, clock=clock)
+    for key in outcomes:
+        del held[key]
     booking.ring([item.order.pk for item, answer in answers if isinstance(answer, str)])
-    if answers:
-        theirs = Account.objects.filter(pk__in={item.order.account_id for item, _ in answers})
-        doorbell.changed(theirs.values_list("user_id", flat=True))
+    doorbell.changed({item.order.account.user_id for item, _ in answers})
 
 
 class _Stops:
-    """Whose entries may no longer be written; the sending thread looks, senders read."""
+    """Whose entries may no longer be written; the sending thread looks, senders read and tell whose turn it was."""
 
-    def __init__(self) -> None:
-        self._everybody = False
-        self._accounts: frozenset[int] = frozenset()
+    def __init__(self, account_ids: Collection[int]) -> None:
+        self._unwritten = set(account_ids)
+        self._stopped: frozenset[int] = frozenset()
 
-    def look(self, account_ids: Collection[int]) -> None:
-        if not account_ids:
+    def look(self) -> None:
+        if not self._unwritten:
             return
-        self._everybody = Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False).exists()
-        stopped = Account.objects.filter(pk__in=account_ids, user__risk__stopped_at__isnull=False)
-        self._accounts = frozenset(stopped.values_list("pk", flat=True))
+        everybody = Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False)
+        theirs = Account.objects.filter(pk__in=tuple(self._unwritten))
+        stopped = theirs.filter(Q(user__risk__stopped_at__isnull=False) | Exists(everybody))
+        self._stopped |= frozenset(stopped.values_list("pk", flat=True))
 
     def covers(self, order: Order) -> bool:
-        return order.kind == OrderKind.ENTRY and (self._everybody or order.account_id in self._accounts)
+        """Asked once for each order, when its turn has come."""
+        if order.kind != OrderKind.ENTRY:
+            return False
+        self._unwritten.discard(order.account_id)
+        return order.account_id in self._stopped
 
 
 def _look_again(item: Outgoing, stops: _Stops, clock: Clock) -> None:
@@ -240,9 +232,10 @@ def _look_again(item: Outgoing, stops: _Stops, clock: Clock) -> None:
         raise _Unwritten(LIFE_OVER)
 
 
-async def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock, offset: timedelta) -> str:
+async def _write(item: Outgoing, kraken: PrivateClient, *, stops: _Stops, clock: Clock) -> str:
     """Runs among the senders: one request, no database. Returns the txid; raises KrakenError or _Unwritten."""
     order = item.order
+    offset = timedelta(milliseconds=order.sent_offset_ms)
     request = AddOrder(
         altname=order.instrument.altname,
         side=Side(order.side),
