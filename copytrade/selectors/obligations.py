@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from copytrade.domain import obligations
 from copytrade.domain.obligations import Obligation, Standing, Step
@@ -90,24 +90,21 @@ def read_books(positions: Sequence[Position]) -> Books:
     for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         closes[close.account_id, close.instrument_id].append(close)
     bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
-    return Books(signals, _bought(positions, first), adjustments, closes, bids)
+    return Books(signals, _bought(positions), adjustments, closes, bids)
 
 
-def _bought(positions: Sequence[Position], first: int) -> Mapping[int, Mapping[int, Quantity]]:
+def _bought(positions: Sequence[Position]) -> Mapping[int, Mapping[int, Quantity]]:
     """What each position bought by signal, in the round trip under way: an order may have filled in two."""
-    by_place = {(p.account_id, p.instrument_id): p for p in positions}
     fills = Execution.objects.filter(
-        account_id__in={p.account_id for p in positions},
-        instrument_id__in={p.instrument_id for p in positions},
+        account__positions__in=[position.pk for position in positions],
+        account__positions__instrument=F("instrument"),
+        account__positions__round_trip=F("round_trip"),
         side=Side.BUY,
-        order__signal__sequence__gte=first,
+        order__signal__isnull=False,
     )
-    rows = fills.values_list("account_id", "instrument_id", "round_trip", "order__signal__sequence", "quantity")
     bought: dict[int, dict[int, Quantity]] = defaultdict(lambda: defaultdict(Quantity.zero))
-    for account_id, instrument_id, round_trip, sequence, quantity in rows:
-        position = by_place.get((account_id, instrument_id))
-        if position is not None and position.round_trip == round_trip:
-            bought[position.pk][sequence] += Quantity(quantity)
+    for position, sequence, quantity in fills.values_list("account__positions", "order__signal__sequence", "quantity"):
+        bought[position][sequence] += Quantity(quantity)
     return bought
 
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from django.conf import settings
+from django.db.models import Q
 
+from copytrade.models import CopyOrder, CopyStatus
 from copytrade.selectors import standing
 from copytrade.services import exits
 from trading import doorbell
-from trading.models import Account, Event, EventKind, OrderOrigin, Position, Role
+from trading.domain import order_state
+from trading.models import Account, Event, EventKind, Order, OrderKind, OrderOrigin, Position, Role
 from trading.services import master_orders
 from trading.services.clock import Clock
 from trading.services.master_orders import MasterOrderRefused
@@ -50,9 +53,13 @@ def close_everybody(*, actor: str, clock: Clock) -> ClosingReport:
     """
     if standing.platform().stopped_at is None:
         raise ClosingRefused("Stop entries first: while they are on, what is sold now may be bought again.")
-    holding = Account.objects.filter(venue=settings.VENUE, positions__is_open=True).distinct().order_by("pk")
+    here = Account.objects.filter(venue=settings.VENUE).order_by("pk")
+    holding = here.filter(pk__in=Position.objects.filter(is_open=True).values("account"))
+    entries = Order.objects.filter(kind=OrderKind.ENTRY, state__in=order_state.LIVE)
+    waiting = CopyOrder.objects.filter(kind=OrderKind.ENTRY, status=CopyStatus.PENDING)
+    buying = here.filter(Q(pk__in=entries.values("account")) | Q(pk__in=waiting.values("account")))
     reports = []
-    for follower in holding.filter(role=Role.FOLLOWER)[:ACCOUNTS_MAX]:
+    for follower in (holding | buying).filter(role=Role.FOLLOWER)[:ACCOUNTS_MAX]:
         count = exits.close_all(follower, actor=actor, clock=clock)
         reports.append(ClosingReport(count, 1 if count else 0))
     for master in holding.filter(role=Role.MASTER):

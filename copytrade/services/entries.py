@@ -125,7 +125,12 @@ def _miss_late(copy_ids: Collection[int], *, now: datetime) -> None:
     late = CopyOrder.objects.filter(
         pk__in=list(copy_ids), status=CopyStatus.PENDING, expires_at__lt=now + LIFE_LEFT_MIN
     )
-    late.update(status=CopyStatus.MISSED, reason=SkipReason.TOO_LATE.value, sentence=TOO_LATE, decided_at=now)
+    with transaction.atomic(durable=True):
+        # In one order with everybody else who locks several; what a claim holds is its own business.
+        locked = list(late.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
+        CopyOrder.objects.filter(pk__in=locked).update(
+            status=CopyStatus.MISSED, reason=SkipReason.TOO_LATE.value, sentence=TOO_LATE, decided_at=now
+        )
 
 
 def _freshen(account_ids: Collection[int], *, clock: Clock) -> None:

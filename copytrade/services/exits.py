@@ -18,6 +18,7 @@ from copytrade.domain.obligations import Obligation, Standing
 from copytrade.domain.reasons import SkipReason
 from copytrade.models import CloseInstruction, CopyOrder, CopyStatus
 from copytrade.selectors import obligations
+from copytrade.services.fan_out import CLOSED_BEFORE
 from trading import doorbell
 from trading.domain import order_state
 from trading.domain.instrument import Side
@@ -60,7 +61,6 @@ _SENTENCES = {
     ),
 }
 CLOSE_ASKED = "You asked to sell everything"
-CLOSED_BEFORE = "Everything was asked to be sold before this was bought."
 
 
 def plan_due(*, clock: Clock) -> int:
@@ -72,21 +72,24 @@ def plan_due(*, clock: Clock) -> int:
 
 
 def close_all(account: Account, *, actor: str, clock: Clock) -> int:
-    """The owner asks to sell everything managed, whatever the master does; of how many positions.
+    """The owner asks to sell everything managed, whatever the master does; of how many positions, coming ones included.
 
     What an entry under way still buys is sold too, and an entry that waits is not begun any more.
     """
     now = clock.now()
     with transaction.atomic(durable=True):
-        # First: a claim that holds one of these is waited for, and its order is seen below.
+        # An entry goes from a copy to an order to a position, and so do these: whatever moves on between two of them is met
+        # again. A claim that holds one of the copies is waited for.
         waiting = CopyOrder.objects.filter(account=account, kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
-        waiting.update(
+        locked = waiting.select_for_update().order_by("pk").values_list("pk", flat=True)
+        CopyOrder.objects.filter(pk__in=list(locked)).update(
             status=CopyStatus.SKIPPED, reason=SkipReason.CLOSED_ALL.value, sentence=CLOSED_BEFORE, decided_at=now
         )
+        orders = Order.objects.filter(account=account, kind=OrderKind.ENTRY, state__in=order_state.LIVE)
+        coming = set(orders.values_list("instrument_id", flat=True))
         # In the order in which plans lock them, so that the two never wait for each other.
         positions = Position.objects.select_for_update().filter(account=account, is_open=True).order_by("pk")
-        held = [position.instrument_id for position in positions]
-        coming = Order.objects.filter(account=account, kind=OrderKind.ENTRY, state__in=order_state.LIVE)
+        closed = sorted(coming | {position.instrument_id for position in positions})
         CloseInstruction.objects.bulk_create(
             CloseInstruction(
                 account=account,
@@ -95,10 +98,10 @@ def close_all(account: Account, *, actor: str, clock: Clock) -> int:
                 actor=actor,
                 created_at=now,
             )
-            for instrument_id in sorted({*held, *coming.values_list("instrument_id", flat=True)})
+            for instrument_id in closed
         )
         doorbell.executions_booked()
-    return len(held)
+    return len(closed)
 
 
 def _without_live_exits() -> QuerySet[Position]:

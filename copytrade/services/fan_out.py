@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from copytrade.domain.reasons import SkipReason
-from copytrade.models import CopyOrder, CopyStatus, FanOut
+from copytrade.models import CloseInstruction, CopyOrder, CopyStatus, FanOut
 from trading import doorbell
 from trading.domain import order_state
 from trading.models import Account, Order, OrderKind, Position, Role, Signal, SignalKind
@@ -26,6 +27,7 @@ BATCH = private.SENDERS
 #: Of the first message, so that the first orders need not wait until the last of so many is decided.
 FIRST_BATCH = 32
 _WAITING = {"status": CopyStatus.PENDING.value, "reason": "", "sentence": ""}
+CLOSED_BEFORE = "Everything was asked to be sold before this was bought."
 EXECUTE_TASK = "copytrade.tasks.execute_entries"
 PLAN_TASK = "copytrade.tasks.plan_exits"
 
@@ -65,6 +67,11 @@ def _write_entries(signal: Signal, followers: QuerySet[Account], *, now: datetim
         sentence = "Followers trade on their own on this installation; entries are not copied."
         skipped = {"status": CopyStatus.SKIPPED, "reason": SkipReason.INDEPENDENT_MODE.value, "decided_at": now}
         return len(bulk.insert_for_each(CopyOrder, followers, values | skipped | {"sentence": sentence}))
+    # Who asked to sell everything after the master had bought does not buy any more.
+    closed = CloseInstruction.objects.filter(instrument=signal.instrument_id, after_sequence__gte=signal.sequence)
+    since_closed = Q(pk__in=closed.values("account"))
+    refused = {"status": CopyStatus.SKIPPED, "reason": SkipReason.CLOSED_ALL.value, "sentence": CLOSED_BEFORE}
+    values |= _unless(since_closed, refused, now=now)
     copies = bulk.insert_for_each(CopyOrder, followers, values)
     for portion in bulk.portions(copies, first=FIRST_BATCH, then=BATCH):
         doorbell.ring(EXECUTE_TASK, list(portion))
@@ -87,13 +94,17 @@ def _write_exits(signal: Signal, followers: QuerySet[Account], *, now: datetime)
         holding |= Q(pk__in=rows.values("account"))
     sentence = f"You held no {signal.instrument.symbol} bought by copying, so there was nothing to sell."
     skipped = {"status": CopyStatus.SKIPPED, "reason": SkipReason.NOTHING_TO_SELL.value, "sentence": sentence}
-    values = _of(signal, now=now) | {"kind": SignalKind.EXIT}
-    values |= {
-        name: Case(When(holding, then=Value(_WAITING[name])), default=Value(text)) for name, text in skipped.items()
-    }
-    values["decided_at"] = Case(When(holding, then=None), default=Value(now))
+    values = _of(signal, now=now) | {"kind": SignalKind.EXIT} | _unless(~holding, skipped, now=now)
     doorbell.ring(PLAN_TASK)
     return len(bulk.insert_for_each(CopyOrder, followers, values))
+
+
+def _unless(this: Q, skipped: Mapping[str, str], *, now: datetime) -> dict[str, Any]:
+    """Values of copies that wait, unless `this` is true of their account: then they are settled as `skipped` says."""
+    values: dict[str, Any] = {
+        name: Case(When(this, then=Value(str(text))), default=Value(_WAITING[name])) for name, text in skipped.items()
+    }
+    return values | {"decided_at": Case(When(this, then=Value(now)), default=None)}
 
 
 def _of(signal: Signal, *, now: datetime) -> dict[str, Any]:

@@ -282,13 +282,17 @@ def test_the_owner_closes_everything_and_the_next_entry_starts_anew(make_world: 
     fleet.assert_books_agree()
 
 
-def test_what_waits_to_be_bought_when_everything_is_sold_is_not_bought(make_world: Callable[..., World]) -> None:
+@pytest.mark.parametrize("fanned_out", [True, False])
+def test_what_waits_to_be_bought_when_everything_is_sold_is_not_bought(
+    make_world: Callable[..., World], fanned_out: bool
+) -> None:
     fleet = gather(make_world, "ada", "ben")
     fleet.buy()
     fleet.live(3)
     fleet.buy(notional="50")
     fleet.world.send(OrderKind.ENTRY)
-    fan_out.claim_signals(clock=fleet.world.clock)
+    if fanned_out:
+        fan_out.claim_signals(clock=fleet.world.clock)
     exits.close_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock)
     fleet.live(4)
     assert (fleet.held(fleet["ada"]), len(fleet.at_exchange(fleet["ada"], "buy"))) == (0, 1)

@@ -15,8 +15,9 @@ from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.kraken import transport
 from trading.kraken.connections import LoopTransport
+from trading.kraken.values import OrdersPage
 from trading.models import Lane, Order, OrderKind, Signal
-from trading.services import market, private
+from trading.services import lookups, market, private, reconciliation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -291,6 +292,33 @@ def test_lost_orders_among_more_than_a_page_of_others_are_told_apart(make_world:
     placed = {order["txid"]: order["cl_ord_id"] for order in fleet.at_exchange(fleet["ada"], "buy")}
     assert placed[found.venue_order_id] == str(found.client_order_id)
     assert len(placed) == 53
+
+
+def test_two_searches_at_once_pass_over_no_page(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both read the first page and both turn it; the lost order is on the second."""
+    fleet = gather(make_world, "ada", usd="100000")
+
+    async def nothing(*_: Any, **__: Any) -> OrdersPage:
+        return OrdersPage(orders=(), count=0)
+
+    for name in ("read_open", "read_closed"):
+        monkeypatch.setattr(lookups, name, nothing)
+    with monkeypatch.context() as without:
+        without.setattr(reconciliation, "_search", lambda *_, **__: ([], [], ()))
+        lose(fleet, "drop_after")
+        for _ in range(60):
+            fleet.by_hand("ada", Side.BUY, quantity="400")
+        fleet.live(SETTLED_S + 12)
+    (order,) = Order.objects.filter(account=fleet["ada"].account)
+    assert (order.state, order.absent_at is not None) == ("unknown", True)
+    fleet.world.move(60)
+    both = [[Order.objects.select_related("account", "instrument").get(pk=order.pk)] for _ in range(2)]
+    for one in both:
+        reconciliation.resolve(one, clock=fleet.world.clock)
+    fleet.live(20)
+    assert states(fleet, OrderKind.ENTRY) == {"ada": ["filled"]}
 
 
 @pytest.mark.parametrize(("sent_s", "searched_s"), [(180, 180), (-180, -180), (180, 0), (0, 180), (-180, 0)])

@@ -124,12 +124,27 @@ def test_who_sells_everything_waits_for_a_claim_under_way_and_has_what_it_buys_s
     close.until_it_waits()
     claimed.let_go()
     claim.until_it_ends()
-    assert close.until_it_ends() == 0, "nothing is held yet"
+    assert close.until_it_ends() == 1
 
     fleet.live(4)
     assert entries_asked(fleet) == {"ada": 2, "ben": 1, "cid": 1}
     assert fleet.held(ada) == 0
     assert fleet.held(fleet["ben"]) > 0
+
+
+def test_an_entry_that_is_booked_while_its_owner_sells_everything_is_sold(fleet: Fleet) -> None:
+    """It is an order when the close looks at positions, and a position when it looks at orders."""
+    clock, ada = fleet.world.clock, fleet["ada"]
+    order = acknowledged(fleet, ada)
+    close = Actor(partial(exits.close_all, ada.account, actor="ada", clock=clock))
+    looked = close.hold_statement('FROM "trading_order"')
+    close.start()
+    looked.until_reached()
+    booking.book([order.pk], clock=clock)
+    looked.let_go()
+    close.until_it_ends()
+    fleet.live(4)
+    assert fleet.held(ada) == 0
 
 
 def test_the_stop_of_one_account_waits_for_its_claim_and_leaves_the_others_alone(

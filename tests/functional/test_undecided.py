@@ -9,12 +9,12 @@ import pytest
 
 from accounts.models import Credential
 from copytrade.models import CopyOrder
-from copytrade.services import books, exits, fan_out, watch
+from copytrade.services import books, closing, exits, fan_out, watch
 from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
 from trading.domain.order_state import OrderEvent
 from trading.models import Event, EventKind, Inspection, Order, OrderKind
-from trading.services import alerts, market, orders, undecided
+from trading.services import alerts, halts, market, orders, undecided
 from trading.services.undecided import Verdict
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -96,9 +96,16 @@ def test_what_fills_after_the_rest_was_sold_is_shared_by_its_own_fills_alone(mak
     assert not books.check(clock=fleet.world.clock, sleep=fleet.world.move).findings
 
 
-def test_who_sells_everything_sells_what_was_still_in_doubt(make_world: Callable[..., World]) -> None:
+@pytest.mark.parametrize("everybody", [False, True])
+def test_who_sells_everything_sells_what_was_still_in_doubt(make_world: Callable[..., World], everybody: bool) -> None:
     fleet, order = lost_entry(make_world, accepted=True)
-    assert exits.close_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock) == 0
+    if everybody:
+        # The master's own sale would bring it about as well.
+        fleet.spoil("error:EOrder:Insufficient funds", times=None)
+        halts.stop_platform(actor=OPERATOR, reason="Test", clock=fleet.world.clock)
+        assert closing.close_everybody(actor=OPERATOR, clock=fleet.world.clock).accounts == 2
+    else:
+        assert exits.close_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock) == 1
     fleet.live(3)
     decide(fleet, order, Verdict.EXISTS, txid=venue_id(fleet))
     fleet.live(6)

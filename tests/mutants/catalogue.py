@@ -206,8 +206,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "looks only at open orders",
         RECONCILIATION,
-        "    missing = left(pages, absent)\n",
-        "    missing = dict(absent)\n",
+        "    missing = _missing(pages, found)\n",
+        "    missing = {key: list(several) for key, several in absent.items()}\n",
         (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
     ),
     Mutant(
@@ -218,8 +218,15 @@ MUTANTS: tuple[Mutant, ...] = (
         (OUTCOMES + "test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found",),
     ),
     Mutant(
-        "searches for a lost order from where our clock says",
+        "turns a page of the search that somebody else has turned",
         RECONCILIATION,
+        "    as_read.update(history_pages=order.history_pages + 1)\n",
+        '    Order.objects.filter(pk=order.pk).update(history_pages=F("history_pages") + 1)\n',
+        (OUTCOMES + "test_two_searches_at_once_pass_over_no_page",),
+    ),
+    Mutant(
+        "searches for a lost order from where our clock says",
+        "trading/services/lookups.py",
         "earlier = min(offset, timedelta(milliseconds=order.sent_offset_ms))",
         "earlier = timedelta(0)",
         (OUTCOMES + "test_a_sale_is_found_whatever_our_clock_says",),
@@ -227,8 +234,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "proves absence without the account's trades",
         RECONCILIATION,
-        "    more, proven = _search(decided, offset=market.kraken_now(clock) - clock.now(), clock=clock)\n",
-        "    more, proven = list[tuple[Order, VenueOrder]](), [order for each in decided.values() for order in each]\n",
+        "    more, absent, _ = _search(_by_key(settled, of_account), clock=clock)\n",
+        "    more, absent = list[tuple[Order, VenueOrder]](), list(settled)\n",
         (OUTCOMES + "test_nothing_is_proved_by_an_answer_that_leaves_out_what_was_asked_for",),
     ),
     Mutant(
@@ -263,9 +270,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "keeps every lane until the last answer",
         SENDING,
-        "        lanes.release([item.grant for item, _ in answers], outcomes, clock=clock)\n"
-        "        for key in outcomes:\n"
-        "            del held[key]\n",
+        "    lanes.release([item.grant for item, _ in answers], outcomes, clock=clock)\n"
+        "    for key in outcomes:\n"
+        "        del held[key]\n",
         "",
         (
             "tests/functional/test_answers.py::"
@@ -330,15 +337,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "shares what was sold in an earlier round trip",
         "copytrade/selectors/obligations.py",
-        "if position is not None and position.round_trip == round_trip:",
-        "if position is not None:",
+        '        account__positions__round_trip=F("round_trip"),\n',
+        "",
         (UNDECIDED + "test_what_fills_after_the_rest_was_sold_is_shared_by_its_own_fills_alone",),
     ),
     Mutant(
         "a close does not reach what was in doubt",
         EXITS,
-        'sorted({*held, *coming.values_list("instrument_id", flat=True)})',
-        "held",
+        'coming = set(orders.values_list("instrument_id", flat=True))',
+        "coming = set[int]()",
         (UNDECIDED + "test_who_sells_everything_sells_what_was_still_in_doubt",),
     ),
     # Stops, caps and whom they may touch.

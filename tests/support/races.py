@@ -44,6 +44,24 @@ class Actor:
         self._holds.append(held)
         return held
 
+    def hold_statement(self, words: str) -> Hold:
+        """Stands before its first SELECT that has these words."""
+        held = Hold(self)
+
+        def guarded(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if sql.startswith("SELECT") and words in sql:
+                held.stand()
+            return execute(sql, params, many, context)
+
+        action = self._action
+
+        def wrapped() -> Any:
+            with connection.execute_wrapper(guarded):
+                return action()
+
+        self._action = wrapped
+        return held
+
     def start(self) -> Actor:
         self._thread.start()
         assert self._began.wait(PATIENCE_S)

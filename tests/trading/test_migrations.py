@@ -46,7 +46,7 @@ def test_the_history_of_a_position_is_numbered_by_its_round_trips() -> None:
             )  # fmt: skip
             rows.append(execution)
         managed = after
-    importlib.import_module("trading.migrations.0009_round_trips").number_what_is_there(apps, None)
+    importlib.import_module("trading.migrations.0010_number_round_trips").number_what_is_there(apps, None)
     for item in (*rows, position, never_traded):
         item.refresh_from_db()
     assert [item.round_trip for item in rows] == [1, 1, 1, 2, 2, 3, 3, 3, 3]

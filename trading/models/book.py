@@ -44,7 +44,9 @@ class Position(models.Model):
     opened_sequence = models.PositiveIntegerField(
         null=True, blank=True, help_text="First signal whose fills this position holds; followers only"
     )
-    round_trip = models.PositiveIntegerField(default=0, help_text="How often it was opened: the latest round trip")
+    round_trip = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How often it was opened: the latest round trip"
+    )
     updated_at = models.DateTimeField()
 
     class Meta:
@@ -112,11 +114,14 @@ class Execution(models.Model):
     maker = models.BooleanField(default=False)
     executed_at = models.DateTimeField(help_text="Kraken's time")
     booked_at = models.DateTimeField()
-    round_trip = models.PositiveIntegerField(default=0, help_text="Of its position, counted from 1")
+    round_trip = models.PositiveIntegerField(default=0, db_default=0, help_text="Of its position, counted from 1")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "trade_id"], name="one_booking_per_trade")]
-        indexes = [models.Index(fields=["account", "-id"], name="executions_of_account")]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="executions_of_account"),
+            models.Index(fields=["account", "instrument", "round_trip"], name="executions_of_round_trip"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.side} {self.quantity} at {self.price}"
@@ -136,7 +141,7 @@ class Adjustment(models.Model):
     managed_before = ExactDecimalField()
     managed_after = ExactDecimalField()
     after_sequence = models.PositiveIntegerField()
-    round_trip = models.PositiveIntegerField(default=0, help_text="Of its position, counted from 1")
+    round_trip = models.PositiveIntegerField(default=0, db_default=0, help_text="Of its position, counted from 1")
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:

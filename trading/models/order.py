@@ -78,7 +78,7 @@ class Order(models.Model):
     lookups_empty = models.PositiveSmallIntegerField(default=0)
     looked_up_at = models.DateTimeField(null=True, blank=True)
     absent_at = models.DateTimeField(
-        null=True, blank=True, help_text="Kraken's lists lacked it a second time when they had to have it"
+        null=True, blank=True, help_text="Kraken's time when its lists lacked it again and had to have it"
     )
     history_pages = models.PositiveSmallIntegerField(
         default=0, help_text="Pages of the account's trades that were searched for it in vain"

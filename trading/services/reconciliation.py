@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -23,14 +23,12 @@ from trading.kraken.endpoints import (
     QUERY_ORDERS,
     QUERY_ORDERS_MAX,
     TRADES_HISTORY,
-    PrivateClient,
 )
-from trading.kraken.errors import KrakenError
-from trading.kraken.values import OrdersPage, TradesPage, VenueOrder
+from trading.kraken.values import OrdersPage, VenueOrder
 from trading.models import Order, OrderKind
-from trading.services import alerts, booking, lanes, market, orders, private
+from trading.services import alerts, booking, lanes, lookups, market, orders
 from trading.services.clock import Clock
-from trading.services.lanes import Purpose
+from trading.services.lookups import Found, Group
 from trading.services.private import Session
 
 BATCH_MAX = 200
@@ -42,14 +40,9 @@ LOOK_AGAIN = timedelta(seconds=5)
 LOOK_AGAIN_LATER = timedelta(seconds=5)
 #: Reads may lag 5 s behind the engine; the deciding look comes this long after the order's deadline.
 SETTLED_AFTER = timedelta(seconds=10)
-SEARCH_BEFORE = timedelta(seconds=60)
-SEARCH_AFTER = timedelta(seconds=10)
 HISTORY_PAGES_MAX = 10
 ALERT_AFTER = timedelta(seconds=60)
 
-#: Orders of one account by its key.
-Group = Mapping[uuid.UUID, Sequence[Order]]
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -78,9 +71,13 @@ def resolve_due(*, clock: Clock) -> int:
     waiting = unknown.select_related("account", "instrument").order_by(F("looked_up_at").asc(nulls_first=True), "pk")
     offset = market.kraken_now(clock) - now
     due: list[Order] = []
+    # All that is due of an account, since the same reads tell of it, but not of more accounts than are asked at once.
+    accounts: set[int] = set()
     for order in waiting[:UNKNOWN_MAX]:
         _alert_if_old(order, now=now)
-        if _next_look_at(order, now=now, offset=offset) <= now and len(due) < BATCH_MAX:
+        is_due = _next_look_at(order, now=now, offset=offset) <= now
+        if is_due and (order.account_id in accounts or len(accounts) < BATCH_MAX):
+            accounts.add(order.account_id)
             due.append(order)
     return resolve(due, clock=clock) if due else 0
 
@@ -90,57 +87,84 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
 
     The first read's nonce invalidates a request that is still on the wire.
     """
-    started = clock.now()
     keys = lanes.active_keys([order.account for order in looked_for])
-    # For those the lists have said all they can, and reading them again would spend what the last read needs.
-    looking, decided = dict[uuid.UUID, list[Order]](), dict[uuid.UUID, list[Order]]()
-    for order in looked_for:
-        if order.account_id in keys:
-            side = looking if order.absent_at is None else decided
-            side.setdefault(keys[order.account_id].pk, []).append(order)
-    offset = market.kraken_now(clock) - clock.now()
-    found, absent = _look(looking, offset=offset, clock=clock)
-    missing = [order for orders in absent.values() for order in orders]
-    settled = _settled([order for order in missing if order.lookups_empty >= 1], started, clock=clock)
-    now = clock.now()
-    Order.objects.filter(pk__in=[order.pk for order in missing]).update(
-        looked_up_at=now, lookups_empty=F("lookups_empty") + 1
-    )
-    Order.objects.filter(pk__in=[order.pk for order in settled]).update(absent_at=now)
-    for order in settled:
-        order.absent_at = now
-        decided.setdefault(keys[order.account_id].pk, []).append(order)
-    more, proven = _search(decided, offset=market.kraken_now(clock) - clock.now(), clock=clock)
+    of_account = {account_id: key.pk for account_id, key in keys.items()}
+    # Of those that are decided the lists have said all they can, and reading them again would spend what the last read
+    # needs. That comes first: it may free a sale, and the looks for later orders would leave nothing for it.
+    decided = _by_key([order for order in looked_for if order.absent_at is not None], of_account)
+    undecided = _by_key([order for order in looked_for if order.absent_at is None], of_account)
+    found, proven, searched = _search(decided, clock=clock)
+    looking = {key: orders for key, orders in undecided.items() if key not in decided or key in searched}
+    settled: list[Order] = []
+    # Apart, so that who is looked for alone needs no more of its budget because others are not.
+    for alone in (True, False):
+        part = {key: several for key, several in looking.items() if (len(several) == 1) is alone}
+        if part:
+            there, missing = _read_lists(part, clock=clock)
+            found += there
+            settled += missing
+    more, absent, _ = _search(_by_key(settled, of_account), clock=clock)
     resolved = sum(_adopt(order, venue, clock=clock) for order, venue in [*found, *more])
-    return resolved + sum(_conclude_absent(order, now=clock.now()) for order in proven)
+    return resolved + sum(_conclude_absent(order, now=clock.now()) for order in [*proven, *absent])
 
 
-def _look(
-    looking: Group, *, offset: timedelta, clock: Clock
-) -> tuple[list[tuple[Order, VenueOrder]], dict[uuid.UUID, list[Order]]]:
-    """Read the lists of open and of closed orders: (found, those that are in neither, by key)."""
-    found: list[tuple[Order, VenueOrder]] = []
+def _by_key(orders: Sequence[Order], of_account: Mapping[int, uuid.UUID]) -> dict[uuid.UUID, list[Order]]:
+    """Those whose account has an active key."""
+    found: dict[uuid.UUID, list[Order]] = defaultdict(list)
+    for order in orders:
+        if order.account_id in of_account:
+            found[of_account[order.account_id]].append(order)
+    return found
 
-    def left(pages: Mapping[uuid.UUID, OrdersPage], orders: Group) -> dict[uuid.UUID, list[Order]]:
-        matches = {
-            order: match for k, page in pages.items() for order in orders[k] if (match := matching(page.orders, order))
-        }
-        found.extend(matches.items())
-        rest = {key: [order for order in orders[key] if order not in matches] for key in pages}
-        return {key: several for key, several in rest.items() if several}
 
+def _read_lists(looking: Group, *, clock: Clock) -> tuple[Found, list[Order]]:
+    """Read the lists of open and of closed orders: (found, those whose absence from both decides)."""
+    started, offset = clock.now(), market.kraken_now(clock) - clock.now()
+    found: Found = []
     # A full page about several proves nothing of those that are not on it: one is asked for by name, the others come later.
     # There is room for all that may be read, or it would be begun again and again and never come to its end.
     closed = CLOSED_ORDERS.cost * (2 if any(len(orders) > 1 for orders in looking.values()) else 1)
-    room = OPEN_ORDERS.cost + closed
-    absent = left(_ask(looking, _read_open, cost=OPEN_ORDERS.cost, clock=clock, room=room), looking)
-    read_closed = partial(_read_closed, offset=offset)
-    pages = _ask(absent, read_closed, cost=CLOSED_ORDERS.cost, clock=clock, room=closed)
-    full = {key for key, page in pages.items() if len(absent[key]) > 1 and len(page.orders) >= PAGE_SIZE}
-    missing = left(pages, absent)
-    alone = {key: missing[key][:1] for key in full & missing.keys()}
-    missing = {key: orders for key, orders in missing.items() if key not in full}
-    return found, missing | left(_ask(alone, read_closed, cost=CLOSED_ORDERS.cost, clock=clock), alone)
+    opened = lookups.ask(looking, lookups.read_open, cost=OPEN_ORDERS.cost, clock=clock, room=OPEN_ORDERS.cost + closed)
+    absent = _missing(opened, found)
+    read_closed = partial(lookups.read_closed, offset=offset)
+    pages = lookups.ask(absent, read_closed, cost=CLOSED_ORDERS.cost, clock=clock, room=closed)
+    missing = _missing(pages, found)
+    full = {key for key, (several, page) in pages.items() if len(several) > 1 and _is_cut(page)}
+    by_name = {key: missing.pop(key)[:1] for key in full & missing.keys()}
+    missing |= _missing(lookups.ask(by_name, read_closed, cost=CLOSED_ORDERS.cost, clock=clock), found)
+    return found, _decided([order for orders in missing.values() for order in orders], started, clock=clock)
+
+
+def _missing(
+    pages: Mapping[uuid.UUID, tuple[Sequence[Order], OrdersPage]], found: Found
+) -> dict[uuid.UUID, list[Order]]:
+    """Those that are not on the pages, by key; those that are go to `found`."""
+    left: dict[uuid.UUID, list[Order]] = defaultdict(list)
+    for key, (several, page) in pages.items():
+        for order in several:
+            match = lookups.matching(page.orders, order)
+            if match is None:
+                left[key].append(order)
+            else:
+                found.append((order, match))
+    return left
+
+
+def _is_cut(page: OrdersPage) -> bool:
+    return len(page.orders) >= PAGE_SIZE or (page.count is not None and page.count > len(page.orders))
+
+
+def _decided(missing: Sequence[Order], started: datetime, *, clock: Clock) -> list[Order]:
+    """Note that these were looked for in vain; those of which the lists have said all they can."""
+    settled = _settled([order for order in missing if order.lookups_empty >= 1], started, clock=clock)
+    now, kraken_now = clock.now(), market.kraken_now(clock)
+    Order.objects.filter(pk__in=[order.pk for order in missing]).update(
+        looked_up_at=now, lookups_empty=F("lookups_empty") + 1
+    )
+    Order.objects.filter(pk__in=[order.pk for order in settled]).update(absent_at=kraken_now)
+    for order in settled:
+        order.absent_at = kraken_now
+    return settled
 
 
 def _next_look_at(order: Order, *, now: datetime, offset: timedelta) -> datetime:
@@ -175,97 +199,55 @@ def _settled(missing: Sequence[Order], started: datetime, *, clock: Clock) -> li
     return long_ago(seemingly) if seemingly and market.measure_venue_clock(clock=clock) else []
 
 
-def searched_since(order: Order, *, offset: timedelta) -> datetime:
-    """From when on Kraken's lists are read for it, by Kraken's clock, which is `offset` before ours.
-
-    Our clock may have been set between the sending and now, so that one of the two offsets does not fit the instant.
-    """
-    earlier = min(offset, timedelta(milliseconds=order.sent_offset_ms))
-    return (order.sent_at or order.created_at) + earlier - SEARCH_BEFORE
-
-
 def _alert_if_old(order: Order, *, now: datetime) -> None:
     if order.unknown_at is not None and order.unknown_at < now - ALERT_AFTER:
         alerts.raise_once(order, "unknown", "The outcome of this order has been unknown for a minute", now=now)
 
 
-def _ask(
-    wanted: Group,
-    read: Callable[[Sequence[Order], PrivateClient, int], Awaitable[T]],
-    *,
-    cost: int,
-    clock: Clock,
-    room: int = 0,
-) -> dict[uuid.UUID, T]:
-    """The answers by key. A failed read is no look: it only waits its turn; a busy lane does not even that."""
-    requests = {key: partial(read, orders) for key, orders in wanted.items()}
-    answers = private.call_each(requests, purpose=Purpose.UNKNOWN, cost=cost, clock=clock, room=room)
-    told = {key: answer for key, answer in answers.items() if not isinstance(answer, KrakenError)}
-    failed = [order.pk for key in answers if key not in told for order in wanted[key]]
-    if failed:
-        logger.warning("orders %s are still unknown: Kraken did not answer", failed)
-        Order.objects.filter(pk__in=failed).update(looked_up_at=clock.now())
-    return told
-
-
-def _name(several: Sequence[Order]) -> str | None:
-    """The client order id to ask for, when one order is looked for."""
-    return str(several[0].client_order_id) if len(several) == 1 else None
-
-
-async def _read_open(several: Sequence[Order], kraken: PrivateClient, nonce: int) -> OrdersPage:
-    return await kraken.open_orders(nonce=nonce, cl_ord_id=_name(several))
-
-
-async def _read_closed(several: Sequence[Order], kraken: PrivateClient, nonce: int, *, offset: timedelta) -> OrdersPage:
-    since = min(searched_since(order, offset=offset) for order in several)
-    return await kraken.closed_orders(nonce=nonce, cl_ord_id=_name(several), start=since)
-
-
-async def _read_trades(several: Sequence[Order], kraken: PrivateClient, nonce: int, *, offset: timedelta) -> TradesPage:
-    """The next page. What was traded later than the deciding look would only move the pages: Kraken's deadline had passed."""
-    since = min(searched_since(order, offset=offset) for order in several)
-    first, decided_at = several[0].history_pages * PAGE_SIZE, several[0].absent_at
-    assert decided_at is not None, "trades are read after the look that decides"
-    until = decided_at + offset + SEARCH_AFTER
-    return await kraken.trades_history(nonce=nonce, start=since, end=until, ofs=first)
-
-
-async def _read_named(
-    several: Sequence[Order], kraken: PrivateClient, nonce: int, *, to_name: Mapping[int, Sequence[str]]
-) -> dict[str, VenueOrder]:
-    return await kraken.query_orders(to_name[several[0].account_id], nonce=nonce)
-
-
-def _search(decided: Group, *, offset: timedelta, clock: Clock) -> tuple[list[tuple[Order, VenueOrder]], list[Order]]:
-    """The next page of the accounts' trades, of which mostly the first tells all: (found, proved absent).
+def _search(decided: Group, *, clock: Clock) -> tuple[Found, list[Order], Collection[uuid.UUID]]:
+    """The next page of the accounts' trades, of which mostly the first tells all: (found, proved absent, keys that answered).
 
     How many pages were searched is kept, so that a key with little budget left goes on where it had to break off.
     """
-    found: list[tuple[Order, VenueOrder]] = []
+    if not decided:
+        return [], [], ()
+    found: Found = []
     proven: list[Order] = []
     wanted = {key: _together(orders) for key, orders in decided.items()}
-    read_trades = partial(_read_trades, offset=offset)
+    read_trades = partial(lookups.read_trades, offset=market.kraken_now(clock) - clock.now())
     room = TRADES_HISTORY.cost + QUERY_ORDERS.cost
-    pages = _ask(wanted, read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=room)
-    strange = {key: _strange(wanted[key][0], {t.order_txid for t in page.trades}) for key, page in pages.items()}
+    pages = lookups.ask(wanted, read_trades, cost=TRADES_HISTORY.cost, clock=clock, room=room)
+    strange = {key: _strange(several[0], {t.order_txid for t in page.trades}) for key, (several, page) in pages.items()}
     to_name = {key: txids for key, txids in strange.items() if txids}
-    named = partial(_read_named, to_name={wanted[key][0].account_id: txids for key, txids in to_name.items()})
-    answers = _ask({key: wanted[key] for key in to_name}, named, cost=QUERY_ORDERS.cost, clock=clock)
-    for key, page in pages.items():
-        told = answers.get(key, {})
-        for order in wanted[key]:
-            match = matching(told.values(), order)
+    named = partial(lookups.read_named, to_name={wanted[key][0].account_id: txids for key, txids in to_name.items()})
+    answers = lookups.ask({key: pages[key][0] for key in to_name}, named, cost=QUERY_ORDERS.cost, clock=clock)
+    stuck: list[int] = []
+    for key, (several, page) in pages.items():
+        told = answers[key][1] if key in answers else {}
+        for order in several:
+            match = lookups.matching(told.values(), order)
             if match is not None:
                 found.append((order, match))
             elif not told.keys() >= set(strange[key]):
                 # One that Kraken did not name could still be the lost one.
-                continue
+                stuck.append(order.pk)
             elif len(page.trades) < PAGE_SIZE:
                 proven.append(order)
-            elif order.history_pages < HISTORY_PAGES_MAX - 1:
-                Order.objects.filter(pk=order.pk).update(history_pages=F("history_pages") + 1)
-    return found, proven
+            elif not _turn_page(order):
+                stuck.append(order.pk)
+    # They come again after the others of their keys.
+    Order.objects.filter(pk__in=stuck).update(looked_up_at=clock.now())
+    return found, proven, pages.keys()
+
+
+def _turn_page(order: Order) -> bool:
+    """Whether there is another page to be searched, which is turned to unless somebody else did so meanwhile: two that read
+    the same one must not together pass over the next."""
+    if order.history_pages >= HISTORY_PAGES_MAX - 1:
+        return False
+    as_read = Order.objects.filter(pk=order.pk, history_pages=order.history_pages, absent_at=order.absent_at)
+    as_read.update(history_pages=order.history_pages + 1)
+    return True
 
 
 def _together(decided: Sequence[Order]) -> Sequence[Order]:
@@ -280,7 +262,7 @@ def _together(decided: Sequence[Order]) -> Sequence[Order]:
     last = max(order.absent_at for order in begin if order.absent_at is not None)
     for order in begin:
         order.absent_at = last
-    Order.objects.filter(pk__in=[order.pk for order in begin]).update(absent_at=last)
+    Order.objects.filter(pk__in=[order.pk for order in begin], history_pages=0).update(absent_at=last)
     return begin
 
 
@@ -314,17 +296,11 @@ def search_history(
             lambda kraken, nonce, part=part: kraken.query_orders(part, nonce=nonce),  # type: ignore[misc]
             cost=QUERY_ORDERS.cost,
         )
-        found = matching(answer.values(), order)
+        found = lookups.matching(answer.values(), order)
         if found is not None:
             return found, False
         complete = complete and answer.keys() >= set(part)
     return None, complete
-
-
-def matching(found: Iterable[VenueOrder], order: Order) -> VenueOrder | None:
-    """The one with our client order id."""
-    wanted = str(order.client_order_id)
-    return next((venue for venue in found if venue.cl_ord_id == wanted), None)
 
 
 def _adopt(order: Order, venue: VenueOrder, *, clock: Clock) -> bool:

@@ -30,8 +30,9 @@ from trading.models import Event, EventKind, Inspection, InspectionKind, Order, 
 from trading.services import booking, inspections, lanes, market, orders, private
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
+from trading.services.lookups import matching, searched_since
 from trading.services.private import LaneBusy, Session
-from trading.services.reconciliation import matching, search_history, searched_since
+from trading.services.reconciliation import search_history
 
 #: While Kraken answers, an outcome that is still unknown after this is a person's case.
 GIVEN_UP_AFTER = timedelta(minutes=15)

@@ -233,7 +233,8 @@ def _closed_trips(trips: Mapping[int, _Trip], place: _Place, master: _Master) ->
     instrument = place.position.instrument_id
     rules = master.rules[instrument]
     for number, trip in trips.items():
-        if number < place.position.round_trip and trip.left:
+        ended = number < place.position.round_trip or not place.position.is_open
+        if ended and trip.left:
             yield f"round trip {number} ended and leaves {plain(trip.left)}"
         if not trip.was_sold or trip.ended_at is None:
             continue
