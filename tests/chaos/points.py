@@ -73,6 +73,11 @@ def _rings(task: str) -> Callable[[Call], bool]:
     return lambda call: call.args[0] == task
 
 
+def _rings_for_several(task: str) -> Callable[[Call], bool]:
+    """Not for the master's order alone."""
+    return lambda call: call.args[0] == task and len(call.args[1][0]) > 1
+
+
 def _is_copy(call: Call) -> bool:
     """The first argument is an order that copies."""
     return bool(call.args[0].origin == "copy")
@@ -163,7 +168,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_entry),
     Point(name="outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_entry),
     Point(name="lane given back", seam=f"{LANES}:release", where=_gave_back_order, nth=2, **_after, **_entry),
-    Point(name="booking not rung", seam=RING, where=_rings(BOOK), nth=2, **_before, **_entry),
+    Point(name="booking not rung", seam=RING, where=_rings_for_several(BOOK), **_before, **_entry),
     Point(name="nonce taken", seam="trading.services.private:_call_part", where=_asks_for_orders, **_before, **_booked),
     Point(name="copy booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_booked),
     Point(name="copy booked", seam=f"{BOOKING}:_book", where=_reported("copy"), **_after, **_booked),
@@ -179,10 +184,10 @@ POINTS: tuple[Point, ...] = (
     Point(name="exit request written", seam=BYTES, where=_order_bytes, nth=3, **_after, **_exit),
     Point(name="exit answer read", seam=f"{SENDING}:_keep", where=_answered_copies, **_before, **_exit),
     Point(name="exit outcome committed", seam=f"{SENDING}:_keep", where=_answered_copies, **_after, **_exit),
-    Point(name="exit booking not rung", seam=RING, where=_rings(BOOK), nth=2, **_before, **_exit),
+    Point(name="exit booking not rung", seam=RING, where=_rings_for_several(BOOK), **_before, **_exit),
     Point(name="exit booked, open", seam=f"{BOOKING}:_move", where=_moved("copy"), **_before, **_sold),
     # Outcomes that nobody knows.
-    Point(name="UNKNOWN looked up", seam=f"{RESOLVE}:_read_open", spoiled="drop_after", **_after, **_lost),
+    Point(name="UNKNOWN looked up", seam="trading.services.lookups:read_open", spoiled="drop_after", **_after, **_lost),
     Point(name="UNKNOWN found", seam=f"{RESOLVE}:_adopt", spoiled="drop_after", **_before, **_lost),
     Point(name="not placed concluded", seam=f"{RESOLVE}:_conclude_absent", spoiled="drop_before", **_before, **_lost),
     Point(name="exit not placed", seam=f"{RESOLVE}:_conclude_absent", spoiled="drop_before", **_after, **_exit),
