@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
 from copytrade.models import Cap, CopyOrder, CopyStatus, SkipReason
@@ -181,9 +181,9 @@ def _divided(value: Decimal | None, by: Decimal | None) -> Decimal | None:
     return CONTEXT.divide(value, by) if value is not None and by else None
 
 
-def owned_by(user: User) -> QuerySet[CopyOrder]:
-    """The copies a user may see, with what a `CopyRow` reads."""
-    return CopyOrder.objects.filter(account__user=user).select_related("signal__instrument", "order")
+def of_account(account_id: int) -> QuerySet[CopyOrder]:
+    """One account's copies, with what a `CopyRow` reads."""
+    return CopyOrder.objects.filter(account_id=account_id).select_related("signal__instrument", "order")
 
 
 def visible_to(user: User) -> QuerySet[CopyOrder]:
@@ -193,8 +193,7 @@ def visible_to(user: User) -> QuerySet[CopyOrder]:
 
 
 def latest(account_id: int, *, count: int) -> list[CopyRow]:
-    found = CopyOrder.objects.filter(account_id=account_id).select_related("signal__instrument", "order")
-    return [CopyRow(copy) for copy in found.order_by("-pk")[:count]]
+    return [CopyRow(copy) for copy in of_account(account_id).order_by("-pk")[:count]]
 
 
 #: What a list can be narrowed to, in words, and which copies each means. Every copy is in exactly one of them.
@@ -237,9 +236,9 @@ class HistoryFilter:
     order: str = ""
 
 
-def history(user: User, wanted: HistoryFilter) -> QuerySet[CopyOrder]:
-    """A user's copies, newest first."""
-    found = owned_by(user).order_by("-pk")
+def history(account_id: int, wanted: HistoryFilter) -> QuerySet[CopyOrder]:
+    """An account's copies, newest first."""
+    found = of_account(account_id).order_by("-pk")
     if wanted.since is not None:
         found = found.filter(created_at__gte=wanted.since)
     if wanted.kind:
@@ -268,7 +267,8 @@ def page(found: QuerySet[CopyOrder], *, before: int | None) -> tuple[list[CopyRo
     return [CopyRow(copy) for copy in rows[:PAGE]], following
 
 
-def symbols_of(user: User) -> list[str]:
-    """The symbols in a user's history, for the filter."""
-    found = CopyOrder.objects.filter(account__user=user).values_list("signal__instrument__symbol", flat=True)
-    return sorted(set(found.distinct()))
+def symbols_of(account_id: int) -> list[str]:
+    """The symbols in an account's history, for the filter: each looked for until one copy of it is found."""
+    copied = CopyOrder.objects.filter(account_id=account_id, signal__instrument=OuterRef("pk"))
+    signalled = Instrument.objects.filter(Exists(Signal.objects.filter(instrument=OuterRef("pk"))))
+    return sorted(signalled.filter(Exists(copied)).values_list("symbol", flat=True))

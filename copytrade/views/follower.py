@@ -15,6 +15,7 @@ from copytrade.selectors.standing import Standing
 from copytrade.views import exports
 from copytrade.views.access import member, plain_text, reader, whole_number
 from trading.models import SignalKind
+from trading.selectors import accounts
 from trading.selectors.equity_curve import Curve
 from trading.services.clock import SYSTEM
 
@@ -72,9 +73,9 @@ def _seconds(curve: Curve) -> list[int]:
 @member
 @require_safe
 def history(request: HttpRequest) -> HttpResponseBase:
-    user, now = reader(request), SYSTEM.now()
+    account_id, now = accounts.id_of(reader(request)), SYSTEM.now()
     wanted = _filter(request, now=now)
-    found = copies.history(user, wanted)
+    found = copies.history(account_id, wanted)
     if request.GET.get("format") == "csv":
         lines = (exports.of_copy(CopyRow(copy)) for copy in found[: exports.ROWS_MAX].iterator(chunk_size=500))
         return exports.as_csv(lines, columns=exports.COPY_COLUMNS, name="nija-copies")
@@ -90,7 +91,7 @@ def history(request: HttpRequest) -> HttpResponseBase:
         "wanted": wanted,
         "range": request.GET.get("range", "all"),
         "ranges": HISTORY_RANGES,
-        "symbols": copies.symbols_of(user),
+        "symbols": copies.symbols_of(account_id),
         "outcomes": [(key, word) for key, (word, _) in copies.OUTCOMES.items()],
         "export_max": exports.ROWS_MAX,
         "kinds": (("entry", "Buys"), ("exit", "Sales")),

@@ -19,6 +19,7 @@ from accounts.api.views import caller
 from accounts.models import User
 from trading.api.fields import InstantField, SymbolField
 from trading.models import Account
+from trading.selectors import accounts
 
 PAGE = 50
 PAGE_MAX = 200
@@ -100,14 +101,14 @@ def own_or_asked(user: User, account: str | None) -> dict[str, Any]:
     Raises Http404 and PermissionDenied.
     """
     if account is None:
-        return {"account__user": user}
+        return {"account_id": accounts.id_of(user)}
     if account == EVERYBODY:
         if not user.is_staff:
             raise PermissionDenied("Only operators see other accounts.")
         return {"account__venue": settings.VENUE}
     number = whole_number(account)
-    accounts = Account.objects.filter(venue=settings.VENUE)
-    visible = accounts if user.is_staff else accounts.filter(user=user)
+    here = Account.objects.filter(venue=settings.VENUE)
+    visible = here if user.is_staff else here.filter(user=user)
     if number is None or not visible.filter(pk=number).exists():
         raise Http404
     return {"account_id": number}
