@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import median
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Count, Q, QuerySet, When
 
-from copytrade.models import CopyOrder, CopyStatus
-from copytrade.selectors import attention, copies, follower, standing
+from copytrade.models import CopyOrder
+from copytrade.selectors import attention, copies, follower, outcomes, standing
 from copytrade.selectors.attention import Safety
 from copytrade.selectors.copies import CopyRow
 from copytrade.selectors.follower import PositionRow
 from copytrade.selectors.obligations import Owed
+from copytrade.selectors.outcomes import Summary
 from copytrade.selectors.standing import Platform, Standing, StandingKey
 from trading.models import (
     Account,
@@ -123,7 +123,9 @@ class Overview:
 
 def overview(*, now: datetime) -> Overview:
     everybody = standing.platform()
-    rows = follower_rows(_followers(), everybody, now=now)
+    everyone = _followers().alias(key=standing.active_key()).annotate(standing=standing.judged(everybody, now=now))
+    counted = everyone.order_by().values_list("standing").annotate(Count("pk"))
+    in_need = Case(When(standing=StandingKey.COPYING, then=1), default=0)
     owed = attention.owed()
     return Overview(
         platform=everybody,
@@ -131,9 +133,9 @@ def overview(*, now: datetime) -> Overview:
         venue=Venue.objects.filter(pk=settings.VENUE).first(),
         master=_master(everybody, now=now),
         cycle=_cycle(),
-        counts=Counter(row.standing.key for row in rows),
-        followers=sorted(rows, key=lambda row: (row.standing.enters, row.account.pk))[:SIGNALS],
-        open_positions=sum(row.worth.open_positions for row in rows),
+        counts=Counter({StandingKey(key): count for key, count in counted}),
+        followers=follower_rows(everyone.order_by(in_need, "pk")[:SIGNALS], everybody, now=now),
+        open_positions=Position.objects.filter(account__in=_followers(), is_open=True).count(),
         signals=signal_rows(_signals().order_by("-pk")[:SIGNALS]),
         events=list(Event.objects.select_related("account__user", "order").order_by("-at")[:EVENTS]),
         alerts=list(attention.open_alerts()[:ALERTS]),
@@ -190,33 +192,23 @@ def _cycle() -> Cycle:
 
 
 def signal_rows(signals: Collection[Signal]) -> list[SignalRow]:
-    """Signals with their followers' outcomes counted: one query for all of them."""
+    """Signals with their followers' outcomes counted."""
     signals = list(signals)
-    counts: dict[int, Counter[str]] = defaultdict(Counter)
-    lags: dict[int, list[float]] = defaultdict(list)
-    executed = {signal.pk: signal.executed_at for signal in signals}
-    found = CopyOrder.objects.filter(signal_id__in=executed).values_list(
-        "signal_id", "status", "reason", "cap", "kind", "order__state", "order__filled", "order__sent_at"
-    )
-    for signal_id, status, reason, cap, kind, state, filled, sent_at in found.iterator():
-        outcome = copies.outcome_of(status, reason=reason, cap=cap, order_state=state, filled=filled, kind=kind)
-        counts[signal_id][outcome] += 1
-        lag = copies.lag(sent_at, executed[signal_id])
-        if lag is not None and status == CopyStatus.ORDERED:
-            lags[signal_id].append(lag.total_seconds())
-    return [_signal_row(signal, counts[signal.pk], lags[signal.pk]) for signal in signals]
+    summaries = outcomes.summaries(signals)
+    return [_signal_row(signal, summaries[signal.pk]) for signal in signals]
 
 
-def _signal_row(signal: Signal, counts: Counter[str], lags: Sequence[float]) -> SignalRow:
+def _signal_row(signal: Signal, summary: Summary) -> SignalRow:
+    counts = Counter(summary.counts)
     copied = sum(counts[outcome] for outcome in _COPIED)
     return SignalRow(
         signal=signal,
-        counts=dict(counts),
+        counts=summary.counts,
         copied=copied,
         reduced=counts["reduced"],
         skipped=counts["skipped"],
         other=counts.total() - copied - counts["reduced"] - counts["skipped"],
-        median_lag_s=round(median(lags), 2) if lags else None,
+        median_lag_s=summary.median_lag_s,
     )
 
 
@@ -232,13 +224,14 @@ def signal_copies(signal_id: int, *, outcome: str = "", search: str = "") -> Que
         found = found.filter(copies.OUTCOMES[outcome][1])
     if search:
         found = found.filter(Q(account__user__email__icontains=search) | copies.with_order(search))
-    return found.order_by("pk")
+    # As they joined. Each has one copy of it, and by account the copies of one signal are an index.
+    return found.order_by("account_id")
 
 
 def signal_page(found: QuerySet[CopyOrder], *, after: int | None) -> tuple[list[CopyRow], int | None]:
-    """One page, and the id the next one begins after."""
-    rows = list((found.filter(pk__gt=after) if after is not None else found)[: copies.PAGE + 1])
-    following = rows[copies.PAGE - 1].pk if len(rows) > copies.PAGE else None
+    """One page, and the account the next one begins after."""
+    rows = list((found.filter(account_id__gt=after) if after is not None else found)[: copies.PAGE + 1])
+    following = rows[copies.PAGE - 1].account_id if len(rows) > copies.PAGE else None
     return [CopyRow(copy) for copy in rows[: copies.PAGE]], following
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.conf import settings
+from django.db.models import Case, CharField, FilteredRelation, Q, Value, When
 
 from accounts.models import Credential, RiskSettings, User
 from accounts.models.risk import CopyState
@@ -76,6 +77,36 @@ def of_user(user: User, *, now: datetime) -> tuple[Account | None, Standing]:
 def active_keys(user_ids: Collection[int]) -> dict[int, Credential]:
     rows = Credential.objects.filter(user_id__in=user_ids, status=Credential.Status.ACTIVE).defer("sealed")
     return {row.user_id: row for row in rows}
+
+
+def active_key() -> FilteredRelation:
+    """What `judged` knows as `key`: an account has at most one."""
+    return FilteredRelation("user__credentials", condition=Q(user__credentials__status=Credential.Status.ACTIVE))
+
+
+def judged(everybody: Platform, *, now: datetime) -> Case:
+    """The key that `judge` would give a follower, in the database's words, so that ten thousand need not be loaded."""
+    stopped, blocked = _all_if(everybody.stopped_at is not None), _all_if(bool(everybody.entries_blocked))
+    independent = _all_if(settings.COPY_TRADING_MODE == "INDEPENDENT")
+    return Case(
+        When(key__pk__isnull=True, then=Value(StandingKey.NOT_CONNECTED)),
+        When(Q(user__risk__stopped_at__isnull=False) | stopped, then=Value(StandingKey.STOPPED)),
+        When(
+            Q(held_at__isnull=False) | ~Q(key__entries_blocked_reason="") | blocked, then=Value(StandingKey.ATTENTION)
+        ),
+        When(user__risk__state=CopyState.OFF, then=Value(StandingKey.OFF)),
+        When(
+            Q(user__risk__state=CopyState.CLOSE_ONLY) | Q(user__risk__close_only_until__gt=now) | independent,
+            then=Value(StandingKey.CLOSE_ONLY),
+        ),
+        default=Value(StandingKey.COPYING),
+        output_field=CharField(),
+    )
+
+
+def _all_if(condition: bool) -> Q:
+    """Every account, or none."""
+    return Q(pk__isnull=not condition)
 
 
 def judge(
