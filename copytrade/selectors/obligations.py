@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
 
 from copytrade.domain import obligations
 from copytrade.domain.obligations import Obligation, Standing, Step
@@ -22,7 +22,6 @@ from trading.models import Adjustment, Execution, MarketPrice, Order, OrderKind,
 
 #: Positions that are walked in one look for the operator.
 POSITIONS_MAX = 5_000
-BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +63,16 @@ class Owed:
 
 def candidates() -> QuerySet[Position]:
     """Open positions of followers that something after their first entry may have asked to sell."""
-    sold = _fanned_out().filter(
-        kind=SignalKind.EXIT, instrument=OuterRef("instrument"), sequence__gt=OuterRef("opened_sequence")
-    )
+    # The newest exit alone is looked up: whether there is any later one would be searched for among all that ever were.
+    exits = _fanned_out().filter(kind=SignalKind.EXIT, instrument=OuterRef("instrument")).order_by("-sequence")
     asked = CloseInstruction.objects.filter(
         account=OuterRef("account"),
         instrument=OuterRef("instrument"),
         after_sequence__gte=OuterRef("opened_sequence"),
     )
     followers = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER, account__venue=settings.VENUE)
-    return followers.filter(Q(Exists(sold)) | Q(Exists(asked)))
+    known = followers.alias(newest_exit=Subquery(exits.values("sequence")[:1]))
+    return known.filter(Q(newest_exit__gt=F("opened_sequence")) | Q(Exists(asked)))
 
 
 def read_books(positions: Sequence[Position]) -> Books:
@@ -123,17 +122,16 @@ def of(position: Position, books: Books, *, available: Quantity | None) -> Oblig
 
 def owed() -> list[Owed]:
     """Everything sellable that followers still owe, sales under way included, the oldest first."""
-    found: list[Owed] = []
-    rows = list(candidates().select_related("account__user", "instrument").order_by("pk")[:POSITIONS_MAX])
-    for start in range(0, len(rows), BATCH):
-        found += _owed_of(rows[start : start + BATCH])
-    return sorted(found, key=lambda row: row.since)
+    # Their owners are of interest only where something is owed, and few instruments belong to many positions.
+    rows = list(candidates().prefetch_related("instrument").order_by("pk")[:POSITIONS_MAX])
+    return sorted(_owed_of(rows), key=lambda row: row.since)
 
 
 def _owed_of(positions: Sequence[Position]) -> list[Owed]:
     books = read_books(positions)
     results = {position.pk: of(position, books, available=None) for position in positions}
     owing = [position for position in positions if results[position.pk].standing is Standing.OWED]
+    prefetch_related_objects(owing, "account__user")
     last = _last_sales(owing)
     rows = []
     for position in owing:

@@ -86,6 +86,7 @@ class Signal(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["account", "instrument", "sequence"], name="one_signal_per_sequence")
         ]
+        indexes = [models.Index(fields=["instrument", "-sequence"], name="newest_signals")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.sequence}"
