@@ -15,6 +15,7 @@ from copytrade.domain import obligations
 from copytrade.domain.obligations import Obligation, Standing, Step
 from copytrade.models import CloseInstruction
 from trading.domain import order_state
+from trading.domain.instrument import Instrument as Rules
 from trading.domain.instrument import Side
 from trading.domain.money import Price, Quantity
 from trading.domain.order_state import OrderState
@@ -26,10 +27,13 @@ POSITIONS_MAX = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What obligations are computed from, for a batch of positions: signals and bids by instrument, `bought` by position and
-    sequence, the others by (account, instrument)."""
+    """What obligations are computed from, for a batch of positions: signals, rules and bids by instrument, `bought` by
+    position and sequence, the others by (account, instrument). `exits`, by signal, fills as they are asked for: exact fractions
+    take their time, and are the same for everybody."""
 
     signals: Mapping[int, Sequence[Signal]]
+    rules: Mapping[int, Rules]
+    exits: dict[int, Step]
     bought: Mapping[int, Mapping[int, Quantity]]
     adjustments: Mapping[tuple[int, int], Sequence[Adjustment]]
     closes: Mapping[tuple[int, int], Sequence[CloseInstruction]]
@@ -82,6 +86,7 @@ def read_books(positions: Sequence[Position]) -> Books:
     signals: dict[int, list[Signal]] = defaultdict(list)
     for signal in _fanned_out().filter(instrument_id__in=instruments, sequence__gte=first):
         signals[signal.instrument_id].append(signal)
+    rules = {row.pk: row.rules for row in {p.instrument_id: p.instrument for p in positions}.values()}
     adjustments: dict[tuple[int, int], list[Adjustment]] = defaultdict(list)
     for row in Adjustment.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         adjustments[row.account_id, row.instrument_id].append(row)
@@ -89,7 +94,7 @@ def read_books(positions: Sequence[Position]) -> Books:
     for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         closes[close.account_id, close.instrument_id].append(close)
     bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
-    return Books(signals, _bought(positions), adjustments, closes, bids)
+    return Books(signals, rules, {}, _bought(positions), adjustments, closes, bids)
 
 
 def _bought(positions: Sequence[Position]) -> Mapping[int, Mapping[int, Quantity]]:
@@ -115,7 +120,7 @@ def of(position: Position, books: Books, *, available: Quantity | None) -> Oblig
         steps=[*_steps(position, books), *_exits(position, books)],
         in_exits=Quantity.zero(),
         available=available,
-        instrument=position.instrument.rules,
+        instrument=books.rules[position.instrument_id],
         price=None if bid is None else Price(bid),
     )
 
@@ -147,7 +152,7 @@ def _since(position: Position, books: Books) -> datetime:
         managed=Quantity(position.managed),
         steps=[*_steps(position, books), *exits],
         exits=exits,
-        instrument=position.instrument.rules,
+        instrument=books.rules[position.instrument_id],
     )
     return position.updated_at if step is None else exits[step]
 
@@ -211,13 +216,21 @@ def _steps(position: Position, books: Books) -> list[Step]:
 def _exits(position: Position, books: Books) -> dict[Step, datetime]:
     """What asks for a sale: the master's exits and the owner's instructions, with their instants."""
     asked = {
-        obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction): signal.created_at
+        _exit(signal, books): signal.created_at
         for signal in _signals(position, books)
         if signal.kind == SignalKind.EXIT
     }
     for close in books.closes_now(position):
         asked[obligations.close_all(after_sequence=close.after_sequence, number=close.pk)] = close.created_at
     return asked
+
+
+def _exit(signal: Signal, books: Books) -> Step:
+    step = books.exits.get(signal.pk)
+    if step is None:
+        step = obligations.exit_(sequence=signal.sequence, closed_fraction=signal.closed_fraction)
+        books.exits[signal.pk] = step
+    return step
 
 
 def _signals(position: Position, books: Books) -> list[Signal]:
