@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing but Python 3.11 or newer; nija/bootstrap.py does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test system lint replay bench bench-backtest chaos simulate nonces mutants clean
+.PHONY: help run test system lint replay bench bench-backtest bench-pages chaos simulate nonces mutants clean
 
 # Any Python since 3.8 can start the bootstrap, which then looks for one that is new enough.
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
@@ -29,6 +29,9 @@ bench: ## time the copying of the master's trades by 1,000 followers and more, s
 	@$(FIND_PYTHON)
 
 bench-backtest: ## time a backtest of five pairs x 35,000 candles of ../shared/market-data
+	@$(FIND_PYTHON)
+
+bench-pages: ## time every page and list of the API with 10,000 followers, some four minutes (FOLLOWERS=1000 ROWS=100000 for less)
 	@$(FIND_PYTHON)
 
 chaos: ## kill processes at every point of a trade, lose answers, stop at random instants: two hours (TIMES=1 or PARTS=sends for less)

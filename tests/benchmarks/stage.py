@@ -110,8 +110,8 @@ def built(
     with NullExchange(latency_ms=latency_ms) as exchange:
         settings.KRAKEN_API_URL = settings.VENUE = exchange.url
         settings.VENUE_IS_LOCAL = settings.ORDERS_ALLOWED = True
-        url = _fresh_database(cluster, f"size_{size}")
-        _join_all(size)
+        url = fresh_database(cluster, f"size_{size}")
+        join_all(size)
         extra = {
             "NIJA_ENV": "production",
             worker.DIRECTORY: str(ledger),
@@ -156,7 +156,7 @@ def _freshen(account_ids: Sequence[int], holdings: Mapping[str, Mapping[str, str
         Account.objects.filter(pk__in=account_ids).update(balances_as_of=now, balances_tried_at=now)
 
 
-def _fresh_database(cluster: Cluster, name: str) -> str:
+def fresh_database(cluster: Cluster, name: str) -> str:
     """A copy of the migrated database, which this process uses from here on; its address."""
     server, _, original = cluster.url.rpartition("/")
     connection.close()
@@ -177,7 +177,7 @@ def _as_in_production(child: Child) -> Child:
     return replace(child, command=(child.command[0], "-m", "tests.benchmarks.worker", *options))
 
 
-def _join_all(size: int) -> None:
+def join_all(size: int) -> None:
     """The master and `size` followers, connected as a checked key connects them, in bulk."""
     now, venue = SYSTEM.now(), settings.VENUE
     indices = range(size + 1)
