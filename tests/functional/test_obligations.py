@@ -179,6 +179,24 @@ def test_what_the_user_sold_by_hand_is_noted_and_the_rest_follows_the_master(
     assert fleet.held(fleet["ada"]) == fleet.held(fleet["ben"]) == 0
 
 
+def test_what_was_sold_by_hand_is_no_part_of_a_purchase_that_still_waited(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.world.move(30)
+    fleet.buy(notional="50")
+    fleet.world.send(OrderKind.ENTRY)
+    assert Signal.objects.count() == 2
+    fleet.by_hand("ada", Side.SELL, quantity="4000")
+    balances.refresh([fleet["ada"].account], clock=fleet.world.clock, purpose=Purpose.REFRESH)
+    assert Adjustment.objects.count() == 1
+    fleet.live(4)
+    held = fleet.held(fleet["ada"])
+    fleet.sell(fraction="1/2")
+    fleet.live(4)
+    assert abs(fleet.held(fleet["ada"]) - held / 2) <= 2 * LOT
+
+
 def test_a_sale_refused_because_its_owner_sold_by_hand_is_made_of_the_rest_soon(
     make_world: Callable[..., World],
 ) -> None:

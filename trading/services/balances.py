@@ -9,13 +9,14 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Max, Q
 from django.db.models.functions import Coalesce
 
 from accounts.models import Credential
 from trading import doorbell
 from trading.domain import order_state
 from trading.domain import position as fold
+from trading.domain.instrument import Side
 from trading.domain.money import Quantity
 from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import BALANCE_EX, PrivateClient
@@ -26,6 +27,7 @@ from trading.models import (
     Adjustment,
     AdjustmentKind,
     AssetBalance,
+    Execution,
     Instrument,
     Order,
     OrderKind,
@@ -234,11 +236,23 @@ def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:
         kind=AdjustmentKind.USER_REDUCED,
         managed_before=before,
         managed_after=held,
-        after_sequence=latest_sequence(position.instrument_id),
+        after_sequence=_bought_sequence(position),
         round_trip=position.round_trip,
         created_at=now,
     )
     doorbell.executions_booked()
+
+
+def _bought_sequence(position: Position) -> int:
+    """The newest signal of which something is held now: the copy of a newer one may still wait, and is not reduced with it.
+
+    Exits in between need no place: what they and a reduction leave is multiplied, in any order.
+    """
+    bought = Execution.objects.filter(
+        account=position.account_id, instrument=position.instrument_id, round_trip=position.round_trip, side=Side.BUY
+    )
+    newest: int | None = bought.aggregate(newest=Max("order__signal__sequence"))["newest"]
+    return latest_sequence(position.instrument_id) if newest is None else newest
 
 
 def latest_sequence(instrument_id: int) -> int:
