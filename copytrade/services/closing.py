@@ -13,7 +13,7 @@ from copytrade.selectors import standing
 from copytrade.services import exits
 from trading import doorbell
 from trading.domain import order_state
-from trading.models import Account, Event, EventKind, Order, OrderKind, OrderOrigin, Position, Role
+from trading.models import Account, Event, EventKind, Order, OrderKind, OrderOrigin, Position, Role, SignalKind
 from trading.services import master_orders
 from trading.services.clock import Clock
 from trading.services.master_orders import MasterOrderRefused
@@ -56,7 +56,7 @@ def close_everybody(*, actor: str, clock: Clock) -> ClosingReport:
     here = Account.objects.filter(venue=settings.VENUE).order_by("pk")
     holding = here.filter(pk__in=Position.objects.filter(is_open=True).values("account"))
     entries = Order.objects.filter(kind=OrderKind.ENTRY, state__in=order_state.LIVE)
-    waiting = CopyOrder.objects.filter(kind=OrderKind.ENTRY, status=CopyStatus.PENDING)
+    waiting = CopyOrder.objects.filter(kind=SignalKind.ENTRY, status=CopyStatus.PENDING)
     buying = here.filter(Q(pk__in=entries.values("account")) | Q(pk__in=waiting.values("account")))
     reports = []
     for follower in (holding | buying).filter(role=Role.FOLLOWER)[:ACCOUNTS_MAX]:

@@ -14,18 +14,19 @@ from django.db.models import Exists, OuterRef, Subquery
 
 from accounts.models import Credential
 from copytrade.domain import admission
-from copytrade.domain.admission import Situation
 from copytrade.domain.reasons import Cap, SkipReason
-from copytrade.domain.sizing import FollowerFunds, Limits, MasterEntry, Sized, Skipped, size_entry
+from copytrade.domain.sizing import Sized, Skipped
 from copytrade.models import CopyOrder, CopyStatus
+from copytrade.services import deciding
+from copytrade.services.deciding import Common, Follower
 from copytrade.services.fan_out import BATCH, EXECUTE_TASK
 from trading import doorbell
-from trading.domain import order_state, venue_clock
+from trading.domain import venue_clock
 from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Ratio
 from trading.domain.risk import BalanceSource, balance_source
 from trading.models import Account, Lane, Order, OrderKind, OrderOrigin, Signal, SignalKind, Venue
-from trading.selectors.equity import Worth, figures_of, worth_of
+from trading.selectors.equity import figures_of, worth_of
 from trading.services import balances, bulk, halts, lanes, private, sending
 from trading.services.clock import Clock
 from trading.services.lanes import Locked, Purpose
@@ -34,41 +35,8 @@ from trading.services.sending import LIFE_LEFT_MIN, Outgoing
 PENDING_MAX = 2_000
 #: A bell that was lost is rung again well before the entry's life of ten seconds ends.
 RING_AGAIN_AFTER = timedelta(seconds=2)
-#: What we assume of an account whose own fees Kraken has not told yet: the entry tier's taker fee.
-TAKER_FEE_UNTOLD = Ratio(Decimal("0.008"))
 ONE = Ratio(Decimal(1))
-#: A daily loss limit closes entries no longer than this; what is closed for longer waits for its owner.
-DAY = timedelta(days=1)
 TOO_LATE = "The copy could not be sent within ten seconds of the master's fill, and NIJA does not chase a price."
-
-
-@dataclass(frozen=True, slots=True)
-class _Common:
-    """What is the same for all copies of one claim."""
-
-    halted: str
-    clock_problem: str
-    master_out: frozenset[int]
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Follower:
-    """One account with its row, its settings and its lane locked; without a key there is no lane."""
-
-    account: Account
-    lane: Locked | None
-    worth: Worth
-    taken: Money
-    open_instruments: frozenset[int]
-
-    @property
-    def key(self) -> Credential | None:
-        return None if self.lane is None else self.lane.lane.credential
-
-    def is_ready(self, *, at: datetime) -> bool:
-        """Whether nothing need be read at Kraken before an order; `at` is of the shared clock."""
-        return self.worth.source is BalanceSource.LIVE and not (self.lane and self.lane.needs_fence(now=at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +131,17 @@ def _claim(copy_ids: Collection[int], *, freshened: bool, clock: Clock) -> _Clai
         first = {copy.account_id: copy for copy in reversed(copies)}
         followers = _followers(first, now=now)
         problem = venue_clock.problem(offset_ms=offset_ms, measured_at=measured_at, now=now) or ""
-        common = _Common(halted=halted, clock_problem=problem, master_out=_masters_gone(copies), now=now)
+        common = Common(halted=halted, clock_problem=problem, master_out=deciding.masters_gone(copies), now=now)
         decided, unready = list(late), list[CopyOrder]()
         sized: dict[int, Sized] = {}
         shared = clock.shared()
         for account_id, follower in followers.items():
             copy = first[account_id]
-            refused = admission.refusal(_situation(copy, follower, common))
+            refused = admission.refusal(deciding.situation(copy, follower, common))
             if refused is None and not freshened and not follower.is_ready(at=shared):
                 unready.append(copy)
                 continue
-            decision = refused or _size(copy, follower)
+            decision = refused or deciding.size(copy, follower)
             _trace(copy, follower, decision, now=now)
             if isinstance(decision, Sized):
                 sized[account_id] = decision
@@ -232,7 +200,7 @@ def _venue_clock(copies: Sequence[CopyOrder]) -> tuple[int | None, datetime | No
     return copies[0].offset_ms, copies[0].offset_at  # type: ignore[attr-defined]
 
 
-def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, _Follower]:
+def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, Follower]:
     """Everything about the accounts of these copies, their rows locked, in a fixed number of queries.
 
     An account whose lane or settings somebody else holds at this moment is absent.
@@ -251,9 +219,9 @@ def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, _F
         ).select_related("order", "signal")
         for copy in earlier:
             if copy.signal.order_id == first[copy.account_id].signal.order_id:
-                taken[copy.account_id] += _cost_so_far(copy)
+                taken[copy.account_id] += deciding.cost_so_far(copy)
     return {
-        account.pk: _Follower(
+        account.pk: Follower(
             account=account,
             lane=lane,
             worth=worths[account.pk],
@@ -285,82 +253,7 @@ def _locked(account_ids: Collection[int]) -> list[tuple[Account, Locked | None]]
     return found
 
 
-def _cost_so_far(copy: CopyOrder) -> Money:
-    """At the signal price: what has filled of a final order, all of one that may still fill."""
-    order = copy.order
-    if order is not None and order.state in order_state.FINAL:
-        return Money(order.filled * copy.signal.price)
-    return Money(copy.notional or Decimal(0))
-
-
-def _size(copy: CopyOrder, follower: _Follower) -> Sized | Skipped:
-    worth, signal = follower.worth, copy.signal
-    if worth.equity is None or worth.free_cash is None:
-        return Skipped(SkipReason.BALANCE_UNKNOWN, _unknown_balance(follower.account))
-    risk = follower.account.user.risk
-    assert signal.master_equity is not None, "an entry signal carries the master's equity"
-    return size_entry(
-        MasterEntry(Money(signal.notional), Money(signal.master_equity), Price(signal.price)),
-        FollowerFunds(equity=worth.equity, free_cash=worth.free_cash, already_taken=follower.taken),
-        Limits(
-            multiplier=Ratio(risk.multiplier),
-            max_risk=Ratio(risk.max_risk),
-            max_slippage=Ratio(risk.max_slippage),
-            taker_fee=TAKER_FEE_UNTOLD if follower.account.taker_fee is None else Ratio(follower.account.taker_fee),
-        ),
-        instrument=signal.instrument.rules,
-    )
-
-
-def _situation(copy: CopyOrder, follower: _Follower, common: _Common) -> Situation:
-    account, instrument = follower.account, copy.signal.instrument
-    risk = account.user.risk
-    closed_until = risk.close_only_until
-    close_only = closed_until is not None and closed_until > common.now
-    return Situation(
-        symbol=instrument.symbol,
-        halted=common.halted,
-        orders_allowed=settings.ORDERS_ALLOWED,
-        clock_problem=common.clock_problem,
-        stopped=risk.stopped_at is not None,
-        state=risk.state,
-        close_only_reason=(risk.close_only_reason or "A loss limit was reached") if close_only else "",
-        until_resumed=closed_until is not None and closed_until > common.now + DAY,
-        held=account.held_reason if account.held_at is not None else "",
-        has_key=follower.key is not None,
-        key_problem=follower.key.entries_blocked_reason if follower.key is not None else "",
-        tradable=instrument.tradable,
-        permits_symbol=risk.permits(instrument.symbol),
-        master_already_out=copy.signal_id in common.master_out,
-        open_positions=len(follower.open_instruments),
-        max_open_positions=risk.max_open_positions,
-        already_open=instrument.pk in follower.open_instruments,
-    )
-
-
-def _masters_gone(copies: Sequence[CopyOrder]) -> frozenset[int]:
-    """Signals after which the master has sold the whole again: copying the entry would only cost fees."""
-    gone = set()
-    followed = {copy.signal_id: copy.signal for copy in copies if copy.exit_follows}  # type: ignore[attr-defined]
-    for signal in followed.values():
-        later = Signal.objects.filter(
-            account_id=signal.account_id,
-            instrument_id=signal.instrument_id,
-            sequence__gt=signal.sequence,
-            kind=SignalKind.EXIT,
-        )
-        if any(exit_signal.closed_fraction == 1 for exit_signal in later):
-            gone.add(signal.pk)
-    return frozenset(gone)
-
-
-def _unknown_balance(account: Account) -> str:
-    if account.balances_failing_since is not None:
-        return f"Your balance has been unknown since {account.balances_failing_since:%H:%M} UTC: Kraken did not answer."
-    return "Your balance was not known when this copy was due."
-
-
-def _trace(copy: CopyOrder, follower: _Follower, decision: Sized | Skipped, *, now: datetime) -> None:
+def _trace(copy: CopyOrder, follower: Follower, decision: Sized | Skipped, *, now: datetime) -> None:
     """How the decision came about, for the copy's page."""
     worth = follower.worth
     copy.equity = worth.equity.value if worth.equity is not None else None
@@ -373,7 +266,7 @@ def _trace(copy: CopyOrder, follower: _Follower, decision: Sized | Skipped, *, n
         copy.sentence = decision.sentence[:300]
 
 
-def _order(copy: CopyOrder, follower: _Follower, sized: Sized, *, now: datetime) -> Order:
+def _order(copy: CopyOrder, follower: Follower, sized: Sized, *, now: datetime) -> Order:
     signal = copy.signal
     allowed = Price(signal.price) * (ONE + Ratio(follower.account.user.risk.max_slippage))
     return Order(

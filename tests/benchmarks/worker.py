@@ -28,7 +28,6 @@ SEAMS = (
     "copytrade.services.entries:_freshen",
     "copytrade.services.entries:_claim",
     "copytrade.services.entries:_followers",
-    "copytrade.services.entries:_decide",
     "copytrade.services.entries:_save",
     "copytrade.services.exits:_plan_batch",
     "trading.services.sending:_claim_ready",

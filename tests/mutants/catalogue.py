@@ -383,7 +383,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "takes max_risk for every signal of one order",
         ENTRIES,
-        "            taken[copy.account_id] += _cost_so_far(copy)\n",
+        "            taken[copy.account_id] += deciding.cost_so_far(copy)\n",
         "            taken[copy.account_id] += Money.zero()\n",
         (LIMITS + "test_a_master_order_in_two_signals_takes_max_risk_once",),
     ),
