@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 import requests
 from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
 
 from accounts.models import User
 from nija import importing
 from tests.support.paper import PaperExchange
 from tests.support.stack import Stack
-from trading.models import Execution, Order, Venue
+from trading.models import Execution, Order, Pulse, Venue
+from trading.services.pulses import QUEUES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -109,3 +113,24 @@ def all_balances_known(count: int) -> bool:
 
 def booked(email: str, side: str) -> bool:
     return Execution.objects.filter(account__user__email=email, side=side).exists()
+
+
+def test_workers_keep_their_connections(exchange: PaperExchange, start_stack: Callable[..., Stack]) -> None:
+    start_stack(kraken_api_url=exchange.url, with_web=False, NIJA_VENUE=exchange.url)
+    until(lambda: pulses_since(timezone.now() - timedelta(seconds=5)) == len(QUEUES), what="every worker to live")
+    began, before = timezone.now(), connections_begun()
+    # Meanwhile beat rings for some twelve tasks a second.
+    until(lambda: pulses_since(began + timedelta(seconds=5)) == len(QUEUES), what="two more rounds of pulses")
+    tasks_at_least = 60
+    assert connections_begun() - before < tasks_at_least / 3
+
+
+def pulses_since(at: datetime) -> int:
+    return Pulse.objects.filter(at__gt=at).count()
+
+
+def connections_begun() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+        ((sessions,),) = cursor.fetchall()
+    return int(sessions)
