@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from functools import cache
 from typing import Self, overload
 
 CONTEXT = Context(prec=50, traps=[InvalidOperation, DivisionByZero, Overflow])
@@ -54,6 +55,7 @@ class _Amount:
         object.__setattr__(self, "value", parse_decimal(self.value))
 
     @classmethod
+    @cache
     def zero(cls) -> Self:
         return cls(Decimal(0))
 

@@ -1,7 +1,7 @@
 """Writing many rows in one statement. The only raw UPDATE and INSERT of NIJA.
 
 Django's own bulk_update builds a CASE expression, which costs some fifty times what the rows do, and its bulk_create sends
-every value of every row.
+every value of every row. `connections[…]` is looked up once for all values: `connection` would be, for each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import Field, ForeignKey, Model, QuerySet, Value
 
 M = TypeVar("M", bound=Model)
@@ -41,10 +41,12 @@ def update_each(
     meta = rows[0]._meta
     assert meta.pk is not None, "a row that is written has a primary key"
     columns: list[Field[Any, Any]] = [meta.pk, *(meta.get_field(name) for name in fields)]  # type: ignore[list-item]
-    for row in rows:
+    related = [field for field in columns if field.is_relation]
+    for row in rows if related else ():
         # Refuses a related row that was not saved, which would be written as NULL.
-        row._prepare_related_fields_for_save("update_each", fields=columns[1:])  # type: ignore[attr-defined]
-    values = [[field.get_db_prep_save(getattr(row, field.attname), connection) for field in columns] for row in rows]
+        row._prepare_related_fields_for_save("update_each", fields=related)  # type: ignore[attr-defined]
+    database = connections[connection.alias]
+    values = [[field.get_db_prep_save(getattr(row, field.attname), database) for field in columns] for row in rows]
     conditions, wanted = _conditions(rows[0], only or {})
     at_once = len(values) if connection.vendor == "postgresql" else SQLITE_PARAMETERS_MAX // len(columns)
     written: set[Any] = set()
@@ -86,7 +88,8 @@ def insert_each(rows: Sequence[M]) -> None:
     meta, quote = rows[0]._meta, connection.ops.quote_name
     assert meta.pk is not None, "a row that is written has a primary key"
     columns = [field for field in meta.concrete_fields if not field.primary_key]
-    values = [[_stored(field, row) for row in rows] for field in columns]
+    database = connections[connection.alias]
+    values = [[field.get_db_prep_save(field.pre_save(row, True), database) for row in rows] for field in columns]
     names = ", ".join(quote(str(field.column)) for field in columns)
     arrays = ", ".join(f"%s::{_array_type(field)}" for field in columns)
     table, key = quote(meta.db_table), quote(str(meta.pk.column))
@@ -97,10 +100,6 @@ def insert_each(rows: Sequence[M]) -> None:
         for row, (own,) in zip(rows, cursor.fetchall(), strict=True):
             row.pk = own
             row._state.adding, row._state.db = False, connection.alias
-
-
-def _stored(field: Field[Any, Any], row: Model) -> Any:
-    return field.get_db_prep_save(field.pre_save(row, True), connection)
 
 
 def _execute(row: Model, columns: Sequence[Field[Any, Any]], rest: str, parameters: Sequence[Any]) -> set[Any]:
