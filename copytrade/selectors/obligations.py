@@ -19,7 +19,18 @@ from trading.domain.instrument import Instrument as Rules
 from trading.domain.instrument import Side
 from trading.domain.money import Price, Quantity
 from trading.domain.order_state import OrderState
-from trading.models import Adjustment, Execution, MarketPrice, Order, OrderKind, Position, Role, Signal, SignalKind
+from trading.models import (
+    Adjustment,
+    Execution,
+    Instrument,
+    MarketPrice,
+    Order,
+    OrderKind,
+    Position,
+    Role,
+    Signal,
+    SignalKind,
+)
 
 #: Positions that are walked in one look for the operator.
 POSITIONS_MAX = 5_000
@@ -67,16 +78,26 @@ class Owed:
 
 def candidates() -> QuerySet[Position]:
     """Open positions of followers that something after their first entry may have asked to sell."""
-    # The newest exit alone is looked up: whether there is any later one would be searched for among all that ever were.
-    exits = _fanned_out().filter(kind=SignalKind.EXIT, instrument=OuterRef("instrument")).order_by("-sequence")
+    # Few instruments belong to many positions: what is owed by none of these is found without a look at each.
+    sold = Q(pk__in=())
+    for instrument_id, sequence in _newest_exits().items():
+        sold |= Q(instrument=instrument_id, opened_sequence__lt=sequence)
     asked = CloseInstruction.objects.filter(
-        account=OuterRef("account"),
-        instrument=OuterRef("instrument"),
-        after_sequence__gte=OuterRef("opened_sequence"),
+        account__positions__is_open=True,
+        account__positions__instrument=F("instrument"),
+        account__positions__opened_sequence__lte=F("after_sequence"),
     )
     followers = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER, account__venue=settings.VENUE)
-    known = followers.alias(newest_exit=Subquery(exits.values("sequence")[:1]))
-    return known.filter(Q(newest_exit__gt=F("opened_sequence")) | Q(Exists(asked)))
+    return followers.filter(sold | Q(pk__in=asked.values("account__positions")))
+
+
+def _newest_exits() -> dict[int, int]:
+    """Sequence of the master's newest exit, by instrument."""
+    # Looked up for each: the newest of all that ever were would be searched for among them.
+    exits = _fanned_out().filter(kind=SignalKind.EXIT, instrument=OuterRef("pk")).order_by("-sequence")
+    traded = Instrument.objects.filter(Exists(Signal.objects.filter(instrument=OuterRef("pk"))))
+    newest = traded.values_list("pk", Subquery(exits.values("sequence")[:1]))
+    return {instrument_id: sequence for instrument_id, sequence in newest if sequence is not None}
 
 
 def read_books(positions: Sequence[Position]) -> Books:

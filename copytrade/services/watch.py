@@ -12,7 +12,7 @@ from copytrade.services import breaker
 from trading.domain import order_state
 from trading.domain.order_state import OrderState
 from trading.models import Account, Order, OrderKind, OrderOrigin, Position
-from trading.services import alerts, outside
+from trading.services import alerts, outside, sending
 from trading.services.alerts import Alarm
 from trading.services.clock import Clock
 
@@ -24,6 +24,7 @@ ROWS_MAX = 1_000
 def look(*, clock: Clock) -> None:
     now = clock.now()
     alerts.keep_to("exit:", _overdue_exits(now=now), now=now)
+    sending.tell_slow_exits(now=now)
     alerts.keep_to("manual:", _persons_cases(), now=now)
     alerts.keep_to("key:", _drifted_keys(), now=now)
     held = Account.objects.filter(venue=settings.VENUE, held_at__isnull=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from copytrade.services import watch
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.models import Account, Event, Execution, Lane, Order, OrderKind, Position, Signal
@@ -101,7 +102,8 @@ def test_a_sale_that_is_not_finished_after_a_minute_is_told(make_world: Callable
     fleet.sell()
     fleet.live(3)
     fleet.world.move(61)
-    fleet.live(1)
+    for _ in range(2):
+        watch.look(clock=fleet.world.clock)
     assert Event.objects.get(kind="alert").message == "This sale is not finished for a minute"
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from copytrade.models import CopyOrder
-from copytrade.services import exits, fan_out
+from copytrade.services import exits, fan_out, watch
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
@@ -349,8 +349,10 @@ def test_an_exit_without_a_key_waits_is_told_and_holds_nobody_up(make_world: Cal
     assert fleet.held(fleet["ben"]) == 0
     assert [o.state for o in fleet.orders(fleet["ada"], OrderKind.EXIT)] == ["ready"]
     fleet.world.move(60)
-    fleet.live(1)
-    assert Event.objects.filter(kind="alert", account=fleet["ada"].account).count() == 1
+    for _ in range(2):
+        watch.look(clock=fleet.world.clock)
+    told = Event.objects.filter(kind="alert", account=fleet["ada"].account, message__contains="could not be sent")
+    assert told.count() == 1
     fleet["ada"].account.user.credentials.update(status="active")
     fleet.live(3)
     assert fleet.held(fleet["ada"]) == 0

@@ -25,10 +25,10 @@ CLAIM_MAX = 7
 SEND_MAX = CLAIM_MAX + 3
 #: The signals, the claim of one, its copies, their number; whom the open pages belong to.
 FAN_OUT_MAX = 5
-#: Candidates and empty copies; positions, sales under way, failed ones, adjustments, balances, the books in five,
+#: The newest exits, candidates and empty copies; positions, sales under way, failed ones, adjustments, balances, the books in five,
 #: copies without an outcome; orders, their numbers, the copies they serve, and these written.
-PLAN_MAX = 17
-PLAN_IDLE_MAX = 2
+PLAN_MAX = 18
+PLAN_IDLE_MAX = 3
 #: Who is due, their keys, lanes locked and taken and given back; accounts, what is noted of the master, balances, what Kraken
 #: names no more, accounts written; open positions.
 REFRESH_MAX = 13

@@ -51,7 +51,12 @@ class Position(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "instrument"], name="one_position_per_instrument")]
-        indexes = [models.Index(fields=["account"], condition=models.Q(is_open=True), name="open_positions")]
+        indexes = [
+            models.Index(fields=["account"], condition=models.Q(is_open=True), name="open_positions"),
+            models.Index(
+                fields=["instrument", "opened_sequence"], condition=models.Q(is_open=True), name="positions_by_signal"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.managed} managed"

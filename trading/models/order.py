@@ -109,7 +109,9 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["state", "kind"], condition=models.Q(state__in=sorted(order_state.LIVE)), name="live_orders"
+                fields=["state", "kind", "account"],
+                condition=models.Q(state__in=sorted(order_state.LIVE)),
+                name="live_orders",
             ),
             models.Index(fields=["account", "-id"], name="orders_of_account"),
             models.Index(fields=["closed_at"], condition=models.Q(kind="exit", state="rejected"), name="refused_exits"),

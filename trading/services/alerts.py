@@ -60,8 +60,17 @@ def hold(account: Account, reason: str, *, now: datetime, order: Order | None = 
 
 def raise_once(order: Order, cause: str, message: str, *, now: datetime) -> None:
     """An alert about one order, once for each `cause` (a word): what it was told for first must not hide what comes later."""
-    Order.objects.filter(pk=order.pk, alerted_at__isnull=True).update(alerted_at=now)
-    tell({f"order:{order.pk}:{cause}": Alarm(message, order.account_id, order.pk)}, now=now)
+    raise_each([(order, cause, message)], now=now)
+
+
+def raise_each(told: Collection[tuple[Order, str, str]], *, now: datetime) -> None:
+    """`raise_once` for each of these orders, causes and messages, in the same statements."""
+    if not told:
+        return
+    orders = [order.pk for order, _, _ in told]
+    Order.objects.filter(pk__in=orders, alerted_at__isnull=True).update(alerted_at=now)
+    alarms = {f"order:{order.pk}:{cause}": Alarm(message, order.account_id, order.pk) for order, cause, message in told}
+    tell(alarms, now=now)
 
 
 def tell(alarms: Mapping[str, Alarm], *, now: datetime) -> None:

@@ -70,8 +70,6 @@ def stamp(order: Order, grant: Grant, *, now: datetime, offset: timedelta) -> No
 
 def send_ready(kind: OrderKind, *, clock: Clock) -> int:
     """Send orders that are READY: the master's entries, everybody's exits. Returns how many were written or tried."""
-    if kind is OrderKind.EXIT:
-        _alert_slow_exits(now=clock.now())
     if not settings.ORDERS_ALLOWED:
         return 0
     waiting = Order.objects.filter(kind=kind, state=OrderState.READY, account__venue=settings.VENUE)
@@ -89,7 +87,7 @@ def send_ready(kind: OrderKind, *, clock: Clock) -> int:
     return sent
 
 
-def _alert_slow_exits(*, now: datetime) -> None:
+def tell_slow_exits(*, now: datetime) -> None:
     """An exit that cannot be sent, for want of a key or of permission, or that Kraken does not finish, needs a person."""
     slow = Order.objects.filter(
         kind=OrderKind.EXIT,
@@ -97,11 +95,12 @@ def _alert_slow_exits(*, now: datetime) -> None:
         account__venue=settings.VENUE,
         created_at__lt=now - EXIT_ALERT_AFTER,
     ).exclude(origin=OrderOrigin.OUTSIDE)
-    for order in slow.order_by("pk")[:BATCH_MAX]:
-        cause, waits = (
-            ("unsent", "could not be sent") if order.state == OrderState.READY else ("open", "is not finished")
-        )
-        alerts.raise_once(order, cause, f"This sale {waits} for a minute", now=now)
+    waits = {OrderState.READY: ("unsent", "could not be sent")}
+    told = [
+        (order, *waits.get(OrderState(order.state), ("open", "is not finished")))
+        for order in slow.order_by("pk")[:READY_MAX]
+    ]
+    alerts.raise_each([(order, cause, f"This sale {why} for a minute") for order, cause, why in told], now=now)
 
 
 def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:
