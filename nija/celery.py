@@ -13,6 +13,8 @@ from kombu import Queue
 from nija import logs, readiness
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nija.settings")
+# Celery would run all of Django's checks, which load every page and the strategies, and then heed no answer.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 #: Which process consumes a queue is written in `nija.processes`; exits have a worker of their own, so an entry never delays
 #: one, and so have bookings: no entry waits for them, and the master's, which all copies wait for, for no entry or balance.
@@ -116,8 +118,15 @@ app.conf.CELERY_DB_REUSE_MAX = sys.maxsize
 app.autodiscover_tasks(["trading", "copytrade"])
 
 
+def _refuse_what_is_unsafe(**signal: Any) -> None:
+    # Imported late: it needs Django's applications, which Celery's own receiver has loaded by now.
+    from nija import checks
+
+    checks.at_start(**signal)
+
+
 def _share_memory(**signal: Any) -> None:
-    # Imported late: it needs Django's applications, which the worker has loaded by the time it forks.
+    # Imported late for the same reason.
     from nija import pool
 
     pool.share_memory(**signal)
@@ -129,6 +138,7 @@ def _close_old_connections(**_signal: Any) -> None:
 
 signals.task_prerun.connect(_close_old_connections)
 signals.task_postrun.connect(_close_old_connections)
+signals.import_modules.connect(_refuse_what_is_unsafe, sender=app)
 # Without a receiver Celery would set up logging of its own, past the redaction.
 signals.setup_logging.connect(logs.configure)
 signals.worker_before_create_process.connect(_share_memory)

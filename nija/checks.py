@@ -1,4 +1,4 @@
-"""System checks: what must not be true of an installation. `manage.py check --deploy` runs them all."""
+"""System checks: what must not be true of an installation. `manage.py check --deploy` runs them all, workers and beat some."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, register, run_checks
 
 from accounts.services import vault_keys
 from trading.domain.money import AmountError, parse_decimal
@@ -20,9 +20,19 @@ SECRET_KEY_CHARACTERS_MIN = 50
 CANDLE_MINUTES = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 PAIR_NAME = re.compile(r"[A-Z0-9.]{1,16}-USD", re.ASCII)
 KEYLESS_PROCESSES = frozenset({"web", "worker", "beat"})
+#: What workers and beat refuse to start with. Not what only the strategy stumbles over: exits are planned without it.
+AT_START = "nija_start"
 
 
-@register(Tags.security)
+def at_start(**_signal: Any) -> None:
+    """Receiver of Celery's import_modules, which workers and beat send as they start."""
+    found = [message for message in run_checks(tags=[AT_START]) if message.is_serious()]
+    if found:
+        # Celery would log any other exception and go on.
+        raise SystemExit("\n".join(map(str, found)))
+
+
+@register(Tags.security, AT_START)
 def development_keys(**_options: Any) -> list[CheckMessage]:
     """Keys that `up` generated for one machine, or that stand in this source, protect nothing in production."""
     if settings.DEVELOPMENT:
@@ -44,7 +54,7 @@ def development_keys(**_options: Any) -> list[CheckMessage]:
     return found
 
 
-@register(Tags.security)
+@register(Tags.security, AT_START)
 def vault(**_options: Any) -> list[CheckMessage]:
     if not settings.NIJA_VAULT_PUBLIC_KEY:
         if settings.DEVELOPMENT:
@@ -62,7 +72,7 @@ def vault(**_options: Any) -> list[CheckMessage]:
     return found
 
 
-@register(Tags.security)
+@register(Tags.security, AT_START)
 def real_money(**_options: Any) -> list[CheckMessage]:
     """Real orders need PostgreSQL and an encrypted way to the exchange."""
     found: list[CheckMessage] = []

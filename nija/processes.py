@@ -60,8 +60,6 @@ def environment_of(name: str, system: System) -> dict[str, str]:
     own = "127.0.0.1,localhost"
     for key in ("NO_PROXY", "no_proxy"):
         variables[key] = ",".join(filter(None, (variables.get(key), own)))
-    # `up` has run the checks; in a worker they would load every page for nothing.
-    variables["CELERY_SKIP_CHECKS"] = "1"
     # Else each thread that sends gets a heap of its own, which gives nothing back.
     variables.setdefault("MALLOC_ARENA_MAX", "2")
     variables |= {"NIJA_PROCESS": name, "NIJA_DATA_DIR": str(system.data_dir), "PYTHONUNBUFFERED": "1"}
