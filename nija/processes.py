@@ -94,7 +94,7 @@ def worker_command(name: str) -> tuple[str, ...]:
     # Threads, not processes: on one machine memory is dearer, and the work is waiting for HTTP.
     pool = ("-n", f"{name}@%h", "-Q", WORKER_QUEUES[name], "-P", "threads", "-c", str(THREADS))
     alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    return (sys.executable, "-m", "celery", "-A", "nija", "worker", *pool, *alone)
+    return (sys.executable, "-m", "nija.worker", *pool, *alone)
 
 
 def beat_command(*, data_dir: Path) -> tuple[str, ...]:

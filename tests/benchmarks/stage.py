@@ -173,7 +173,7 @@ def _as_in_production(child: Child) -> Child:
     lines = dict(line.split(": ", 1) for line in (BASE_DIR / "Procfile").read_text().splitlines() if ": " in line)
     # As a shell reads them in an environment that says nothing.
     options = shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", lines[child.name]))
-    options = options[options.index("worker") :]
+    options = options[options.index("nija.worker") + 1 :]
     return replace(child, command=(child.command[0], "-m", "tests.benchmarks.worker", *options))
 
 

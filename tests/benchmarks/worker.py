@@ -1,4 +1,4 @@
-"""Starts a worker of NIJA that counts what its tasks cost: `python -m tests.benchmarks.worker worker -n execution@%h …`.
+"""Starts a worker of NIJA that counts what its tasks cost: `python -m tests.benchmarks.worker -n execution@%h …`.
 
 The product has no hooks for this: Celery's own signals say when a task runs, Django's execute wrappers see every statement.
 Each process of the pool appends a JSON line for every task to a file of its own in NIJA_BENCH_DIR.
@@ -184,10 +184,9 @@ def main(arguments: list[str]) -> None:
     signals.task_prerun.connect(ledger.begin, weak=False)
     signals.task_postrun.connect(ledger.end, weak=False)
     connection_created.connect(ledger.watch, weak=False)
-    sys.argv = ["celery", "-A", "nija", *arguments]
-    from celery.__main__ import main as celery
+    from nija import worker
 
-    celery()
+    worker.main(arguments)
 
 
 if __name__ == "__main__":

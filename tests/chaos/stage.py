@@ -231,7 +231,7 @@ def built(cluster: Cluster, *, scratch: Path) -> Iterator[Stage]:
 
 def _breakable(child: Child) -> Child:
     """Workers start through the launcher that knows the crash points; beat as ever."""
-    if child.command[1:3] != ("-m", "celery") or child.name == "beat":
+    if child.command[1:3] != ("-m", "nija.worker"):
         return child
     return replace(child, command=(sys.executable, "-m", "tests.chaos.worker", *child.command[2:]))
 

@@ -1,4 +1,4 @@
-"""Starts a process of NIJA that dies where the test says: `python -m tests.chaos.worker celery -A nija worker …`.
+"""Starts a process of NIJA that dies where the test says: `python -m tests.chaos.worker nija.worker -n execution@%h …`.
 
 The functions named in `points` are wrapped from outside. A file `armed/<point>` in NIJA_CHAOS_DIR makes the point strike; it is
 renamed to `hit/<point>` at that moment, so that it strikes once, and the process that is started again goes on.
@@ -94,12 +94,12 @@ def main(program: str, arguments: list[str]) -> None:
     for point in POINTS:
         if point.process == name:
             wrap(point, Trigger(point, directory))
-    sys.argv = [program, *arguments]
-    if program == "celery":
-        from celery.__main__ import main as celery
+    if program == "nija.worker":
+        from nija import worker
 
-        celery()
+        worker.main(arguments)
     else:
+        sys.argv = [program, *arguments]
         runpy.run_path(program, run_name="__main__")
 
 

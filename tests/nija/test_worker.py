@@ -15,17 +15,18 @@ from pytest_django import Settings
 from accounts.services import vault_keys
 from nija import celery, checks, processes
 
-PAGES = "nija.urls"
+#: The pages, and the terminal shell of Celery's own program.
+PAGES, SHELL = "nija.urls", "prompt_toolkit"
 #: As a worker does before it forks.
 START = """
 import json, sys
-from nija.celery import app
-app.loader.init_worker()
-app.finalize()
-app.amqp.queues.select(sys.argv[1].split(","))
+from nija import worker
+worker.app.loader.init_worker()
+worker.app.finalize()
+worker.app.amqp.queues.select(sys.argv[1].split(","))
 from celery import signals
 signals.worker_before_create_process.send(sender=None)
-print(json.dumps({"modules": sorted(sys.modules), "tasks": sorted(app.tasks)}))
+print(json.dumps({"modules": sorted(sys.modules), "tasks": sorted(worker.app.tasks)}))
 """
 
 
@@ -66,19 +67,20 @@ def _started(queues: str, environment: dict[str, str]) -> tuple[set[str], set[st
 
 
 @pytest.mark.parametrize("name", list(processes.WORKER_QUEUES))
-def test_a_worker_loads_no_page(name: str, production: dict[str, str]) -> None:
+def test_a_worker_loads_neither_pages_nor_a_shell(name: str, production: dict[str, str]) -> None:
     modules, tasks = _started(processes.WORKER_QUEUES[name], production)
-    assert PAGES not in modules
+    assert not modules & {PAGES, SHELL}
     assert set(celery.ROUTES) <= tasks
 
 
 @pytest.mark.parametrize(
     "command",
     [
+        ("-m", "nija.worker", "-n", "exits@%h", "-Q", "exits", "-c", "1"),
         ("-m", "celery", "-A", "nija", "worker", "-Q", "exits", "-c", "1"),
         ("-m", "celery", "-A", "nija", "beat"),
     ],
-    ids=["worker", "beat"],
+    ids=["worker", "Celery's own program", "beat"],
 )
 def test_a_process_with_an_unsafe_setting_says_so_and_does_not_start(
     command: tuple[str, ...], production: dict[str, str]
@@ -90,7 +92,7 @@ def test_a_process_with_an_unsafe_setting_says_so_and_does_not_start(
 
 
 def test_a_process_that_must_not_decrypt_does_not_start_with_the_private_key(production: dict[str, str]) -> None:
-    command = ("-m", "celery", "-A", "nija", "worker", "-n", "worker@%h", "-Q", "planning,default", "-c", "1")
+    command = ("-m", "nija.worker", "-n", "worker@%h", "-Q", "planning,default", "-c", "1")
     done = _run(*command, environment={**production, "NIJA_PROCESS": "worker"})
     assert done.returncode == 1
     assert "(nija.E004) The worker process holds NIJA_VAULT_PRIVATE_KEY; only execution may." in done.stderr
