@@ -13,7 +13,6 @@ from django.core.checks import CheckMessage, Error, Tags, register, run_checks
 
 from accounts.services import vault_keys
 from trading.domain.money import AmountError, parse_decimal
-from trading.strategy import registry
 
 SECRET_KEY_CHARACTERS_MIN = 50
 #: The intervals for which Kraken has candles.
@@ -86,6 +85,9 @@ def real_money(**_options: Any) -> list[CheckMessage]:
 @register(Tags.security)
 def master(**_options: Any) -> list[CheckMessage]:
     """The master's strategy and how it trades; a cycle would meet each of these only when it runs."""
+    # Imported late: numpy and the indicators are for the process that decides, and this module is loaded by all.
+    from trading.strategy import registry
+
     found: list[CheckMessage] = []
     try:
         registry.get(settings.MASTER_STRATEGY)

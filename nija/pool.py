@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 from typing import Any
 
-from celery import signals
+from celery import current_app, signals
 from django.db import OperationalError, connection
 
 from trading import doorbell
 
 logger = logging.getLogger(__name__)
+
+#: By queue: what its tasks import themselves, since no other worker needs numpy and the indicators.
+LOADED_FOR = {
+    "planning": ("trading.services.cycles", "trading.services.levels"),
+    "default": ("trading.services.kept_candles",),
+}
 
 
 def share_memory(**_signal: Any) -> None:
@@ -20,6 +27,9 @@ def share_memory(**_signal: Any) -> None:
     What is loaded by then stays for good. Looked at by no later garbage collection, its pages are never written, and all
     processes of the pool go on sharing them: a parent with four children takes 121 MB instead of 282.
     """
+    for queue in current_app.amqp.queues.consume_from:
+        for module in LOADED_FOR.get(queue, ()):
+            importlib.import_module(module)
     gc.collect()
     gc.freeze()
     # Here, so that it comes after Celery's own receiver, which closes every connection that a process begins with.

@@ -1,4 +1,7 @@
-"""Doorbells: ids in, one service call each. Queues are in nija/celery.py; losing or repeating any of them changes nothing."""
+"""Doorbells: ids in, one service call each. Queues are in nija/celery.py; losing or repeating any of them changes nothing.
+
+What brings numpy and the indicators along is imported by its own task: every worker loads this module, and few compute.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,10 @@ from trading.services import (
     balances,
     booking,
     cancelling,
-    cycles,
     diagnosis,
     equity,
     fees,
     intake,
-    kept_candles,
-    levels,
     market,
     outside,
     private,
@@ -39,11 +39,15 @@ _key_info = partial(private.key_info, clock=SYSTEM)
 
 @shared_task
 def run_due_cycle() -> None:
+    from trading.services import cycles
+
     cycles.run_due_cycle(clock=SYSTEM)
 
 
 @shared_task
 def watch_master_levels() -> None:
+    from trading.services import levels
+
     levels.watch(clock=SYSTEM)
 
 
@@ -66,6 +70,8 @@ def refresh_prices() -> None:
 
 @shared_task
 def keep_candles() -> None:
+    from trading.services import kept_candles
+
     kept_candles.keep(clock=SYSTEM)
 
 

@@ -13,14 +13,14 @@ import pytest
 from pytest_django import Settings
 
 from accounts.services import vault_keys
-from nija import celery, checks, processes
+from nija import celery, checks, pool, processes
 
-#: The pages, and the terminal shell of Celery's own program.
-PAGES, SHELL = "nija.urls", "prompt_toolkit"
+#: Pages, the strategies' arithmetic, and the terminal shell of Celery's own program.
+PAGES, ARITHMETIC, SHELL = "nija.urls", {"numpy", "talib"}, "prompt_toolkit"
 #: As a worker does before it forks.
 START = """
 import json, sys
-from nija import worker
+from nija import pool, worker
 worker.app.loader.init_worker()
 worker.app.finalize()
 worker.app.amqp.queues.select(sys.argv[1].split(","))
@@ -66,11 +66,18 @@ def _started(queues: str, environment: dict[str, str]) -> tuple[set[str], set[st
     return set(told["modules"]), set(told["tasks"])
 
 
-@pytest.mark.parametrize("name", list(processes.WORKER_QUEUES))
-def test_a_worker_loads_neither_pages_nor_a_shell(name: str, production: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", ["execution", "booking", "exits"])
+def test_a_worker_that_sends_or_books_loads_no_page_and_no_arithmetic(name: str, production: dict[str, str]) -> None:
     modules, tasks = _started(processes.WORKER_QUEUES[name], production)
-    assert not modules & {PAGES, SHELL}
+    assert not modules & {PAGES, SHELL, *ARITHMETIC}
     assert set(celery.ROUTES) <= tasks
+
+
+def test_the_worker_that_decides_loads_the_arithmetic_before_it_forks(production: dict[str, str]) -> None:
+    modules, _ = _started(processes.WORKER_QUEUES["worker"], production)
+    assert modules >= ARITHMETIC
+    assert not modules & {PAGES, SHELL}
+    assert set(pool.LOADED_FOR) <= set(celery.QUEUES)
 
 
 @pytest.mark.parametrize(
