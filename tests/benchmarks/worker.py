@@ -1,7 +1,7 @@
 """Starts a worker of NIJA that counts what its tasks cost: `python -m tests.benchmarks.worker -n execution@%h …`.
 
 The product has no hooks for this: Celery's own signals say when a task runs, Django's execute wrappers see every statement.
-Each process of the pool appends a JSON line for every task to a file of its own in NIJA_BENCH_DIR.
+Each process or thread of the pool appends a JSON line for every task to a file of its own in NIJA_BENCH_DIR.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PROFILED = frozenset(
 
 @dataclass(slots=True)
 class Running:
-    """The task that this process of the pool is doing; a pool process does one at a time."""
+    """The task that this thread is doing, one at a time. `cpu_s` is the process's: tasks side by side in threads all count it."""
 
     began_at: float
     wall_s: float
@@ -68,8 +68,8 @@ class Running:
     seams: dict[str, list[float]] = field(default_factory=dict)
 
 
-class Ledger:
-    """What the tasks of this process cost."""
+class Ledger(threading.local):
+    """What the tasks of this thread cost; each thread of a worker has a ledger of its own."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -90,7 +90,7 @@ class Ledger:
             return
         if self._profile is not None and task.name.rpartition(".")[2] in PROFILED:
             self._profile.disable()
-            written = self._directory / f"{os.getpid()}.unfinished"
+            written = self._directory / f"{_name()}.unfinished"
             self._profile.dump_stats(written)
             written.rename(written.with_suffix(".pstats"))
         row = {
@@ -105,7 +105,7 @@ class Ledger:
         }
         if self._file is None or self._pid != os.getpid():
             self._pid = os.getpid()
-            self._file = (self._directory / f"{self._pid}.jsonl").open("a", buffering=1)
+            self._file = (self._directory / f"{_name()}.jsonl").open("a", buffering=1)
         self._file.write(json.dumps(row) + "\n")
 
     def watch(self, connection: Any, **_: Any) -> None:
@@ -125,8 +125,8 @@ class Ledger:
         @functools.wraps(original)
         def timed(*args: Any, **kwargs: Any) -> Any:
             running = self._running
-            # Threads that send have no part in a task's own time.
-            if running is None or threading.current_thread() is not threading.main_thread():
+            # A thread that sends does no task and has no part in a task's own time.
+            if running is None:
                 return original(*args, **kwargs)
             began, cpu, before = time.perf_counter(), time.thread_time(), running.statements.total()
             try:
@@ -148,6 +148,10 @@ class Ledger:
             if running is not None:
                 running.database_s += time.perf_counter() - began
                 running.statements[_kind(str(sql))] += 1
+
+
+def _name() -> str:
+    return f"{os.getpid()}-{threading.get_native_id()}"
 
 
 def _kind(sql: str) -> str:
