@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing but Python 3.11 or newer; nija/bootstrap.py does the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test system lint replay bench bench-backtest bench-pages chaos simulate nonces mutants clean
+.PHONY: help run test system lint replay bench bench-background bench-backtest bench-pages chaos simulate nonces mutants clean
 
 # Any Python since 3.8 can start the bootstrap, which then looks for one that is new enough.
 FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11; do \
@@ -26,6 +26,9 @@ replay: ## every candle of ../shared/market-data through exchange and engine: ho
 	@$(FIND_PYTHON)
 
 bench: ## time the copying of the master's trades by 1,000 followers and more, some eight minutes (SIZES="1000 100" LATENCY_MS=50)
+	@$(FIND_PYTHON)
+
+bench-background: ## what 10,000 followers cost while nobody trades, some five minutes (FOLLOWERS=1000 WINDOW_S=120 LATENCY_MS=50)
 	@$(FIND_PYTHON)
 
 bench-backtest: ## time a backtest of five pairs x 35,000 candles of ../shared/market-data

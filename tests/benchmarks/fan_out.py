@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from tests.benchmarks import database
 
 if TYPE_CHECKING:
     from tests.support.postgres import Cluster
@@ -25,32 +26,11 @@ LATENCY_MS = 50.0
 WHOLE = 1_000
 #: No trip is waited for longer, and none after so long.
 TRIP_S, TRIP_S_PER_1000, WHOLE_RUN_S = 30.0, 15.0, 440.0
-#: As a production server has it: nothing that was committed is lost with the power.
-PRODUCTION_DATABASE = {
-    "fsync": "on",
-    "synchronous_commit": "on",
-    "full_page_writes": "on",
-    "shared_buffers": "256MB",
-    "max_wal_size": "2GB",
-    # Tells when a booking was committed, which its own row cannot know.
-    "track_commit_timestamp": "on",
-}
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    # A plain kill must still end every process.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    for name in ("TEST_DATABASE_URL", "REDIS_URL"):
-        os.environ.pop(name, None)
-    from tests.support import network, postgres
-
-    with postgres.own_cluster(_say, settings=PRODUCTION_DATABASE) as cluster, network.this_machine_only():
-        os.environ["DATABASE_URL"] = cluster.url
-        import django
-
-        django.setup()
+    with database.migrated(_say) as cluster:
         return _run(options, cluster)
 
 
@@ -66,15 +46,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, cluster: Cluster) -> int:
-    from django.core.management import call_command
-
     from tests.benchmarks import raw_limit, report
     from tests.benchmarks.measured import Measured, Plan, measure
     from tests.settings import SCRATCH_DIR
     from tests.support import redis_server
 
     began = time.monotonic()
-    call_command("migrate", verbosity=0)
     report.machine(latency_ms=options.latency_ms)
     raw = raw_limit.measure(latency_ms=options.latency_ms, orders=WHOLE)
     report.raw_limit(raw)
@@ -95,7 +72,7 @@ def _run(options: argparse.Namespace, cluster: Cluster) -> int:
             )
             found = measure(plan, servers=(cluster, broker), scratch=SCRATCH_DIR)
             report.processes(found)
-            report.profile(found)
+            report.profile(found.profiles, size=found.size)
             measured.append(found)
     report.growth(measured)
     report.targets(measured, raw)

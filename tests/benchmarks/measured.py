@@ -6,7 +6,7 @@ import io
 import pstats
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Plan:
 def measure(plan: Plan, *, servers: tuple[Cluster, redis.Redis], scratch: Path) -> Measured:
     measured, size = Measured(plan.size), plan.size
     cluster, broker = servers
-    life = None if size <= OWN_TIME_TO_LIVE_MAX else TIME_TO_LIVE_S_PER_1000 * size / 1000
+    life = time_to_live_s(size)
     try:
         with stages.built(
             size, cluster=cluster, broker=broker, scratch=scratch, latency_ms=plan.latency_ms, time_to_live_s=life
@@ -103,6 +103,11 @@ def measure(plan: Plan, *, servers: tuple[Cluster, redis.Redis], scratch: Path) 
     except NotReady as error:
         measured.problems.append(str(error))
     return measured
+
+
+def time_to_live_s(size: int) -> float | None:
+    """Seconds that an entry may be copied for; None: the product's own."""
+    return None if size <= OWN_TIME_TO_LIVE_MAX else TIME_TO_LIVE_S_PER_1000 * size / 1000
 
 
 def _trade(stage: Stage, measured: Measured, plan: Plan) -> None:
@@ -148,21 +153,27 @@ def _note(stage: Stage, measured: Measured, done: Sequence[Trip], plan: Plan) ->
     measured.trips += done
     for trip in done:
         rows = stage.tasks(since=trip.began_at, until=trip.ended_at)
-        costs: dict[str, TaskCost] = defaultdict(TaskCost)
         for row in rows:
-            cost = costs[row["task"]]
-            cost.runs += 1
-            cost.ids += row["ids"]
-            for name in ("wall_s", "cpu_s", "database_s"):
-                setattr(cost, name, getattr(cost, name) + row[name])
-            cost.statements.append(sum(row["statements"].values()))
-            cost.kinds.update(row["statements"])
-            for seam, figures in row["seams"].items():
-                known = cost.seams.get(seam, [0.0] * len(figures))
-                cost.seams[seam] = [before + more for before, more in zip(known, figures, strict=True)]
             if row["task"] == "execute_entries" and "INSERT trading_order" in row["statements"]:
-                measured.entry_batches.append(cost.statements[-1])
-        plan.tell(trip, costs)
+                measured.entry_batches.append(sum(row["statements"].values()))
+        plan.tell(trip, costs_of(rows))
+
+
+def costs_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, TaskCost]:
+    """What the rows of the workers' ledgers come to, by task."""
+    costs: dict[str, TaskCost] = defaultdict(TaskCost)
+    for row in rows:
+        cost = costs[row["task"]]
+        cost.runs += 1
+        cost.ids += row["ids"]
+        for name in ("wall_s", "cpu_s", "database_s"):
+            setattr(cost, name, getattr(cost, name) + row[name])
+        cost.statements.append(sum(row["statements"].values()))
+        cost.kinds.update(row["statements"])
+        for seam, figures in row["seams"].items():
+            known = cost.seams.get(seam, [0.0] * len(figures))
+            cost.seams[seam] = [before + more for before, more in zip(known, figures, strict=True)]
+    return costs
 
 
 def _books_are_right() -> bool:

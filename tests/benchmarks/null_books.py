@@ -53,6 +53,10 @@ def iban_of(index: int) -> str:
     return f"AA{index:014d}"
 
 
+def index_of(iban: str) -> int:
+    return int(iban[2:])
+
+
 def cash_of(index: int) -> Decimal:
     """US dollars that an account begins with: 500 to 1,999, so that copies differ in size."""
     return MASTER_CASH if index == MASTER else Decimal(500 + index * 7_919 % 1_500)
@@ -67,6 +71,8 @@ class Account:
     in_flight: int = 0
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     trades: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: When its balance was asked for, unix seconds.
+    balance_reads: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -90,6 +96,8 @@ class Books:
         self._placed = 0
         self.counts: Counter[str] = Counter()
         self.stamps: list[Stamp] = []
+        #: So many of the next orders are taken and never answered.
+        self.answers_to_lose = 0
         self._methods: dict[str, Callable[[Account, dict[str, str]], dict[str, Any]]] = {
             "GetApiKeyInfo": _key_info,
             "BalanceEx": _balance_ex,
@@ -210,6 +218,18 @@ class Books:
             }
         return txid
 
+    def sell_by_hand(self, index: int) -> None:
+        """The owner sells half of each coin on the exchange's own page, which NIJA is not told of."""
+        account = self.account(api_key_of(index))
+        for base, bid, _ in PAIRS.values():
+            sold = account.balances.get(base, Decimal(0)) / 2
+            account.balances[base] = account.balances.get(base, Decimal(0)) - sold
+            account.balances["ZUSD"] += sold * Decimal(bid) * (1 - FEE)
+
+    def balance_reads(self) -> dict[str, list[float]]:
+        """When each account's balance was asked for, by index."""
+        return {str(account.index): account.balance_reads for account in self._accounts.values()}
+
     def holdings(self) -> dict[str, dict[str, str]]:
         """What every account that was ever used holds, by index."""
         return {
@@ -266,6 +286,7 @@ def _key_info(account: Account, _form: dict[str, str]) -> dict[str, Any]:
 
 
 def _balance_ex(account: Account, _form: dict[str, str]) -> dict[str, Any]:
+    account.balance_reads.append(time.time())
     return {asset: {"balance": str(held), "hold_trade": "0"} for asset, held in account.balances.items()}
 
 

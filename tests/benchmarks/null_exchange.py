@@ -112,6 +112,10 @@ class Connection(asyncio.Protocol):
     def _answer(self, answer: bytes, account: Account | None, stamp: Stamp | None) -> None:
         if account is not None:
             account.in_flight -= 1
+        if stamp is not None and self._books.answers_to_lose:
+            self._books.answers_to_lose -= 1
+            self._transport.abort()
+            return
         if stamp is not None:
             stamp.answered_at = time.time()
         if not self._transport.is_closing():
@@ -144,6 +148,14 @@ def _control(books: Books, target: str) -> Any:
         return {}
     if target == f"{CONTROL}holdings":
         return books.holdings()
+    if target == f"{CONTROL}balance_reads":
+        return books.balance_reads()
+    if target == f"{CONTROL}lose_answer":
+        books.answers_to_lose += 1
+        return {}
+    if target.startswith(f"{CONTROL}sell_by_hand/"):
+        books.sell_by_hand(int(target.rpartition("/")[2]))
+        return {}
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "counts": dict(books.counts),
@@ -211,7 +223,8 @@ class NullExchange:
         return self._process.pid
 
     def ask(self, what: str) -> Any:
-        """`stats`, `stamps`, `holdings`, or `forget` the stamps."""
+        """`stats`, `stamps`, `holdings`, `balance_reads`; or do something: `forget` the stamps, `lose_answer` of the next order,
+        `sell_by_hand/7`."""
         answer = self._session.get(f"{self.url}{CONTROL}{what}", timeout=CONTROL_TIMEOUT_S)
         answer.raise_for_status()
         return answer.json()

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.fan_out import PRODUCTION_DATABASE
+from tests.benchmarks.database import PRODUCTION_DATABASE
 
 if TYPE_CHECKING:
     from tests.benchmarks.page_list import Page

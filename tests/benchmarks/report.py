@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import platform
+import pstats
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -127,16 +128,14 @@ def processes(measured: Measured) -> None:
         print(f"{name:16}{usage.processes:>10}{usage.peak_mb:>9.0f}{usage.share_mb:>10.0f}   {cpu}")
 
 
-def profile(measured: Measured) -> None:
-    """Of the tasks that copy, over all trips; each function with all that it calls."""
-    if measured.profiles is None:
+def profile(profiles: pstats.Stats | None, *, size: int) -> None:
+    """Of the tasks that `worker` names, from the first trip on; each function with all that it calls."""
+    if profiles is None:
         return
     told = io.StringIO()
-    measured.profiles.stream = told  # type: ignore[attr-defined]
-    measured.profiles.sort_stats("cumulative").print_stats(
-        r"trading/|copytrade/|celery|kombu|django/db", FUNCTIONS_SHOWN
-    )
-    print(f"\n{measured.size:,} followers, CPU seconds by function\n{told.getvalue().strip()}")
+    profiles.stream = told  # type: ignore[attr-defined]
+    profiles.sort_stats("cumulative").print_stats(r"trading/|copytrade/|celery|kombu|django/db", FUNCTIONS_SHOWN)
+    print(f"\n{size:,} followers, CPU seconds by function\n{told.getvalue().strip()}")
 
 
 def _cpu(trips: Sequence[Trip], name: str) -> list[float]:
@@ -169,7 +168,7 @@ def targets(measured: Sequence[Measured], raw: RawLimit) -> None:
     whole = by_size.get(WHOLE)
     fastest = raw.fastest
     print()
-    _target("raw client, orders a second", fastest.orders_per_s, RAW_ORDERS_PER_S_MIN, at_least=True)
+    target("raw client, orders a second", fastest.orders_per_s, RAW_ORDERS_PER_S_MIN, at_least=True)
     entry = (whole.trip(ENTRY) or whole.trip(FIRST_ENTRY)) if whole else None
     if whole and entry:
         usual = min((v for v in raw.variants if v.client == "aiohttp"), key=lambda v: v.wall_s)
@@ -178,29 +177,30 @@ def targets(measured: Sequence[Measured], raw: RawLimit) -> None:
             ("booked", "booked", BOOKED_MAX),
         ):
             note = f"; {entry.last(instant) / usual.wall_s:.1f} x aiohttp"
-            _target(f"1,000 entries {what}, x the raw limit", entry.last(instant) / fastest.wall_s, limit, note=note)
+            target(f"1,000 entries {what}, x the raw limit", entry.last(instant) / fastest.wall_s, limit, note=note)
     if whole and whole.entry_batches:
-        _target("statements of a batch of entries, most", max(whole.entry_batches), STATEMENTS_MAX)
+        target("statements of a batch of entries, most", max(whole.entry_batches), STATEMENTS_MAX)
     largest = by_size.get(LARGEST)
     if whole and largest:
         small, large = whole.trip(FIRST_ENTRY), largest.trip(FIRST_ENTRY)
         if small and large:
-            _target("10,000 entries booked, x 1,000", large.last("booked") / small.last("booked"), GROWTH_MAX)
+            target("10,000 entries booked, x 1,000", large.last("booked") / small.last("booked"), GROWTH_MAX)
     firsts = [trip.first("written") for found in measured for trip in found.trips if is_entry(trip)]
     if firsts:
-        _target(f"first order written, ms, worst of {len(firsts)}", max(firsts) * 1000, FIRST_WRITTEN_MAX_S * 1000)
+        target(f"first order written, ms, worst of {len(firsts)}", max(firsts) * 1000, FIRST_WRITTEN_MAX_S * 1000)
     if whole:
         alone, among = whole.trip(EXIT), whole.trip(EXIT_AMONG_ENTRIES)
         if alone and among:
             share = among.quantile("acknowledged", 0.95) / alone.quantile("acknowledged", 0.95)
-            _target("exit among entries acknowledged, p95, x alone", share, EXIT_SHARE_MAX)
+            target("exit among entries acknowledged, p95, x alone", share, EXIT_SHARE_MAX)
         held = [whole.usages[name] for name in EXECUTION if name in whole.usages]
         note = f"; {sum(usage.peak_mb for usage in held):.0f} with shared pages counted for each"
-        _target("execution workers, MB", sum(usage.share_mb for usage in held), MEMORY_MAX_MB, note=note)
-    _target("MISSED", sum(trip.missed for found in measured for trip in found.trips), 0)
+        target("execution workers, MB", sum(usage.share_mb for usage in held), MEMORY_MAX_MB, note=note)
+    target("MISSED", sum(trip.missed for found in measured for trip in found.trips), 0)
 
 
-def _target(what: str, value: float, limit: float, *, at_least: bool = False, note: str = "") -> None:
+def target(what: str, value: float, limit: float, *, at_least: bool = False, note: str = "") -> None:
+    """A line with the value, what it is to be, and whether it is."""
     met = value >= limit if at_least else value <= limit
     sign = "at least" if at_least else "at most"
     print(f"target: {what}: {value:,.1f}, {sign} {limit:,g}: {'met' if met else 'NOT met'}{note}")

@@ -144,7 +144,7 @@ def _freshen(account_ids: Sequence[int], holdings: Mapping[str, Mapping[str, str
         accounts = list(Account.objects.select_for_update().filter(pk__in=account_ids).order_by("pk"))
         rows = []
         for account in accounts:
-            index = int(account.iban[2:])
+            index = null_books.index_of(account.iban)
             held = holdings.get(str(index)) or {"ZUSD": str(null_books.cash_of(index))}
             rows += [
                 AssetBalance(account=account, asset=asset, total=Decimal(total), as_of=now)

@@ -18,7 +18,7 @@ from trading.domain.instrument import Side
 from trading.domain.money import Money, Price, Quantity
 from trading.kraken.connections import LoopTransport
 from trading.kraken.endpoints import AddOrder, OrderType, PrivateClient, PublicClient, TimeInForce
-from trading.kraken.errors import CredentialsRefused, KrakenError
+from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown
 from trading.kraken.signing import Credentials
 from trading.kraken.symbols import build_instruments
 from trading.kraken.transport import RequestsTransport
@@ -109,6 +109,45 @@ def test_a_wrong_signature_and_a_nonce_that_does_not_rise_are_refused_and_counte
 def test_nobody_sells_what_he_does_not_hold(exchange: NullExchange) -> None:
     with pytest.raises(KrakenError, match=r"(?i)funds"):
         client_of(exchange, 5).add_order(sale("1000"), nonce=time.time_ns())
+
+
+def test_an_owner_sells_half_on_the_exchanges_own_page_and_the_time_of_each_balance_is_kept(
+    exchange: NullExchange,
+) -> None:
+    kraken, nonce = client_of(exchange, 6), time.time_ns()
+    kraken.add_order(purchase("100"), nonce=nonce)
+    began = time.time()
+    cash = kraken.balance_ex(nonce=nonce + 1).by_asset["ZUSD"].total
+
+    exchange.ask("sell_by_hand/6")
+
+    held = kraken.balance_ex(nonce=nonce + 2).by_asset
+    assert (held["BEAM"].total, held["ZUSD"].total) == (Decimal(50), cash + Decimal("0.498"))
+    reads = exchange.ask("balance_reads")["6"]
+    assert len(reads) == 2
+    assert began <= reads[0] <= reads[1] <= time.time()
+
+
+def test_an_order_whose_answer_is_lost_is_there_and_the_next_one_is_answered(exchange: NullExchange) -> None:
+    kraken, nonce = client_of(exchange, 7), time.time_ns()
+    exchange.ask("lose_answer")
+
+    with pytest.raises(OutcomeUnknown):
+        kraken.add_order(purchase("100"), nonce=nonce)
+
+    assert kraken.balance_ex(nonce=nonce + 1).by_asset["BEAM"].total == 100
+    assert kraken.add_order(sale("100"), nonce=nonce + 2).txid
+
+
+@pytest.mark.system
+def test_the_background_benchmark_runs_and_finds_nothing_wrong() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.background", "--followers", "100", "--window-s", "60"]
+
+    done = subprocess.run(command, cwd=BASE_DIR, capture_output=True, text=True, timeout=280, check=False)
+
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "sales booked: 10; sales by hand noticed: 20" in done.stdout
+    assert done.stdout.count("target: ") == 3
 
 
 @pytest.mark.system

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from django.db import connection
 
 from copytrade.models import CopyOrder, CopyStatus, FanOut
-from tests.benchmarks.null_books import PAIRS
+from tests.benchmarks import null_books
 from tests.benchmarks.processes import Usage
 from tests.benchmarks.stage import Stage
 from trading.domain import order_state
@@ -81,22 +82,22 @@ class Trip:
         return known[max(0, -(-int(share * len(known) * 1000) // 1000) - 1)] if known else float("nan")
 
 
-def place(symbol: str, side: str) -> Order:
-    """An order of the master by hand. Raises Unfinished."""
+def place(symbol: str, side: str, *, fraction: Fraction = Fraction(1)) -> Order:
+    """An order of the master by hand; `fraction` of what is held is sold. Raises Unfinished."""
     instrument = master_orders.find_instrument(symbol)
     asked: dict[str, Any] = {"origin": OrderOrigin.MANUAL, "reason": "Benchmark", "clock": SYSTEM}
     try:
         if side == "buy":
             return master_orders.plan_entry(instrument=instrument, amount=MASTER_NOTIONAL, **asked)
-        return master_orders.plan_exit(instrument=instrument, fraction=Fraction(1), **asked)
+        return master_orders.plan_exit(instrument=instrument, fraction=fraction, **asked)
     except MasterOrderRefused as refusal:
         raise Unfinished(f"the master cannot {side} {symbol}: {refusal.sentence}") from None
 
 
-def run(stage: Stage, name: str, symbol: str, side: str, *, wait_s: float) -> Trip:
+def run(stage: Stage, name: str, symbol: str, side: str, *, wait_s: float, fraction: Fraction = Fraction(1)) -> Trip:
     """The master trades; returns when every copy is booked, or after `wait_s` seconds."""
     before, began_at = stage.usages(with_memory=False), time.time()
-    order = place(symbol, side)
+    order = place(symbol, side, fraction=fraction)
     trip = signalled(order, name, wait_s=wait_s)
     trip.before, trip.began_at = before, began_at
     finish(stage, trip, wait_s=wait_s)
@@ -176,27 +177,37 @@ def _committed_at(order_ids: Sequence[int]) -> dict[int, float]:
 
 def wrong(stage: Stage, trips: list[Trip]) -> list[str]:
     """What must not be: refused requests, orders twice, copies without a fill, books that differ from the exchange's."""
-    counts = stage.exchange.ask("stats")["counts"]
-    found = [f"exchange: {count} {what}" for what, count in sorted(counts.items()) if " " in what and what != TOO_LATE]
+    found = refused(stage.exchange.ask("stats")["counts"])
     for trip in trips:
         others = {state: count for state, count in trip.outcomes.items() if state != OrderState.FILLED.value}
         if others:
             found.append(f"{trip.name}: of {trip.followers} copies {dict(others)}")
         if not trip.finished:
             found.append(f"{trip.name}: not finished in the time given")
-    found += _orders(stage)
+    found += orders(stage)
     if all(trip.finished for trip in trips):
-        found += _holdings(stage)
+        found += holdings(stage)
     refusals = Order.objects.exclude(refusal="").values_list("state", "refusal")
     found += [f"{count} orders {state}: {why}" for (state, why), count in Counter(refusals).most_common(3)]
     adjusted = Adjustment.objects.count()
     if adjusted:
         found.append(f"{adjusted} positions were taken for reduced by hand")
-    alerts = Counter(Event.objects.filter(kind=EventKind.ALERT).values_list("message", flat=True))
-    return found + [f"alert: {message} ({count} times)" for message, count in alerts.most_common(3)]
+    return found + alerts()
 
 
-def _orders(stage: Stage) -> list[str]:
+def refused(counts: Mapping[str, int]) -> list[str]:
+    """What the exchange counted that should not have come to it."""
+    return [f"exchange: {count} {what}" for what, count in sorted(counts.items()) if " " in what and what != TOO_LATE]
+
+
+def alerts(since: float = 0.0) -> list[str]:
+    """Raised after that instant, unix seconds."""
+    raised = Event.objects.filter(kind=EventKind.ALERT, at__gte=datetime.fromtimestamp(since, UTC))
+    messages = Counter(raised.values_list("message", flat=True))
+    return [f"alert: {message} ({count} times)" for message, count in messages.most_common(3)]
+
+
+def orders(stage: Stage) -> list[str]:
     """Each order at the exchange has one row, and each row that was acknowledged one order."""
     there = Counter(stamp.client_order_id for stamp in stage.exchange.stamps())
     acknowledged = Order.objects.exclude(venue_order_id="").values_list("client_order_id", flat=True)
@@ -209,12 +220,13 @@ def _orders(stage: Stage) -> list[str]:
     return found
 
 
-def _holdings(stage: Stage) -> list[str]:
-    holdings = stage.exchange.ask("holdings")
+def holdings(stage: Stage) -> list[str]:
+    """What is managed is what the exchange holds, and nothing is managed that the master sold."""
+    there = stage.exchange.ask("holdings")
     differ = []
     for position in Position.objects.select_related("account", "instrument"):
-        base = PAIRS[position.instrument.altname][0]
-        held = Decimal(holdings.get(str(int(position.account.iban[2:])), {}).get(base, "0"))
+        base = null_books.PAIRS[position.instrument.altname][0]
+        held = Decimal(there.get(str(null_books.index_of(position.account.iban)), {}).get(base, "0"))
         if held != position.managed:
             differ.append(f"account {position.account_id} manages {position.managed} {base}, the exchange holds {held}")
     sold = Position.objects.filter(account__role=Role.FOLLOWER, is_open=True)

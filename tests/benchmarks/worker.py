@@ -45,12 +45,13 @@ SEAMS = (
 )
 #: Seconds that an entry may be copied for; unset: the product's own.
 TIME_TO_LIVE = "NIJA_BENCH_TIME_TO_LIVE_S"
-#: Set: CPU by function of the tasks that copy, for a look and not for figures, since it doubles what they take.
+#: Set: CPU by function of the tasks that copy or come again and again, for a look and not for figures, since it doubles what they take.
 PROFILE = "NIJA_BENCH_PROFILE"
 PROFILED = frozenset(
     {
         *("claim_signals", "execute_entries", "send_entries", "book_answered", "book_orders"),
         *("plan_exits", "send_exits", "refresh_balances"),
+        *("watch", "record_equity", "watch_outside_trades", "resolve_unknown", "sweep_entries"),
     }
 )
 
