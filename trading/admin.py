@@ -244,6 +244,14 @@ class EquityPointAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
 
+@admin.register(models.EquityPeak)
+class EquityPeakAdmin(ReadOnlyAdmin):
+    list_display = ("account", "since", "profit", "equity")
+    search_fields = ("account__user__email",)
+    list_select_related = ("account",)
+    ordering = ("account",)
+
+
 @admin.register(models.Event)
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("at", "kind", "account", "actor", "message", "resolved_at")

@@ -8,7 +8,7 @@ from trading.models.book import (
     Signal,
     SignalKind,
 )
-from trading.models.history import EquityPoint, Event, EventKind, Inspection, InspectionKind, Pulse
+from trading.models.history import EquityPeak, EquityPoint, Event, EventKind, Inspection, InspectionKind, Pulse
 from trading.models.market import Candle, Instrument, MarketPrice
 from trading.models.master import Candidate, EntryPlan, Levels, Schedule, StrategyCycle
 from trading.models.order import Order, OrderKind, OrderOrigin
@@ -22,6 +22,7 @@ __all__ = [
     "Candle",
     "Control",
     "EntryPlan",
+    "EquityPeak",
     "EquityPoint",
     "Event",
     "EventKind",

@@ -23,6 +23,22 @@ class EquityPoint(models.Model):
         return f"{self.equity} at {self.at:%Y-%m-%d %H:%M}"
 
 
+class EquityPeak(models.Model):
+    """The point of an account's highest profit, the last of equals, so that a look at its drawdown need not read them all.
+
+    Kept for accounts with a limit on it. It counts from `since`, when that last tripped, NULL from the beginning; the figures
+    are NULL while no point was recorded since.
+    """
+
+    account = models.OneToOneField(Account, on_delete=models.CASCADE, primary_key=True, related_name="equity_peak")
+    since = models.DateTimeField(null=True, blank=True)
+    profit = ExactDecimalField(null=True, blank=True)
+    equity = ExactDecimalField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.profit} since {self.since or 'the beginning'}"
+
+
 class EventKind(models.TextChoices):
     STOPPED = "stopped", "Entries stopped"
     RESUMED = "resumed", "Entries resumed"
