@@ -73,12 +73,15 @@ def resolve_due(*, clock: Clock) -> int:
     due: list[Order] = []
     # All that is due of an account, since the same reads tell of it, but not of more accounts than are asked at once.
     accounts: set[int] = set()
+    old: list[tuple[Order, str, str]] = []
     for order in waiting[:UNKNOWN_MAX]:
-        _alert_if_old(order, now=now)
+        if order.unknown_at is not None and order.unknown_at < now - ALERT_AFTER:
+            old.append((order, "unknown", "The outcome of this order has been unknown for a minute"))
         is_due = _next_look_at(order, now=now, offset=offset) <= now
         if is_due and (order.account_id in accounts or len(accounts) < BATCH_MAX):
             accounts.add(order.account_id)
             due.append(order)
+    alerts.raise_each(old, now=now)
     return resolve(due, clock=clock) if due else 0
 
 
@@ -197,11 +200,6 @@ def _settled(missing: Sequence[Order], started: datetime, *, clock: Clock) -> li
 
     seemingly = long_ago(missing)
     return long_ago(seemingly) if seemingly and market.measure_venue_clock(clock=clock) else []
-
-
-def _alert_if_old(order: Order, *, now: datetime) -> None:
-    if order.unknown_at is not None and order.unknown_at < now - ALERT_AFTER:
-        alerts.raise_once(order, "unknown", "The outcome of this order has been unknown for a minute", now=now)
 
 
 def _search(decided: Group, *, clock: Clock) -> tuple[Found, list[Order], Collection[uuid.UUID]]:

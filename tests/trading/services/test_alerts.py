@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.core.mail.backends import locmem
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tests.copytrade import books
 from tests.support.world import StepClock
@@ -62,6 +64,19 @@ def test_what_an_order_was_told_for_first_does_not_hide_what_comes_later(clock: 
     for cause in ("unknown", "unknown", "unbooked"):
         alerts.raise_once(order, cause, f"It is {cause}", now=clock.now())
     assert told() == [f"order:{order.pk}:unknown", f"order:{order.pk}:unbooked"]
+
+
+def test_many_orders_are_told_in_as_many_statements_as_one_and_each_once(clock: StepClock) -> None:
+    orders = list(Order.objects.order_by("pk"))
+    assert len(orders) > 1
+    counted = []
+    for several in (orders[:1], orders, orders):
+        with CaptureQueriesContext(connection) as queries:
+            alerts.raise_each([(order, "unknown", "Nobody knows") for order in several], now=clock.now())
+        counted.append([sql for query in queries if not (sql := query["sql"]).startswith(("BEGIN", "COMMIT"))])
+    assert [len(sqls) for sqls in counted] == [3, 3, 2]
+    assert told() == [f"order:{order.pk}:unknown" for order in orders]
+    assert set(Order.objects.filter(alerted_at=clock.now())) == set(orders)
 
 
 def test_what_a_person_resolved_stays_quiet_until_the_cause_has_gone_and_come_back(clock: StepClock) -> None:
