@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -14,7 +15,7 @@ from tests.functional.scenario import Fleet, gather
 from tests.support.world import World
 from trading import doorbell
 from trading.domain.order_state import OrderState
-from trading.models import Account, Order, OrderKind, SignalKind
+from trading.models import Account, AssetBalance, Order, OrderKind, SignalKind
 from trading.services import balances, sending
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -29,9 +30,9 @@ FAN_OUT_MAX = 5
 #: copies without an outcome; orders, their numbers, the copies they serve, and these written.
 PLAN_MAX = 18
 PLAN_IDLE_MAX = 3
-#: Who is due, their keys, lanes locked and taken and given back; accounts, what is noted of the master, balances, what Kraken
-#: names no more, accounts written; open positions.
-REFRESH_MAX = 13
+#: Who is due, their keys, lanes locked and taken and given back; accounts, what is noted of the master, balances, of which
+#: none changed, accounts written; open positions.
+REFRESH_MAX = 12
 
 
 def fleet_of(make_world: Callable[..., World], size: int) -> Fleet:
@@ -149,6 +150,34 @@ def test_a_refresh_of_balances_takes_the_same_statements_for_few_and_for_many(
     assert len(statements(queries)) == REFRESH_MAX
     assert fleet.asked(fleet["f0"], "BalanceEx") == asked + 1
     assert set(Account.objects.values_list("balances_as_of", flat=True)) == {fleet.world.clock.now()}
+
+
+def test_only_what_changed_of_the_balances_is_written(make_world: Callable[..., World]) -> None:
+    fleet = fleet_of(make_world, 2)
+    world = fleet.world
+
+    def pay(asset: str, amount: str) -> None:
+        world.paper("POST", f"/accounts/{fleet['f0'].paper_id}/deposit", asset=asset, amount=amount)
+
+    def refreshed() -> tuple[set[str], list[str]]:
+        """The kinds of statements, and the assets that were written."""
+        world.move(25)
+        with CaptureQueriesContext(connection) as queries:
+            assert balances.refresh_due(clock=world.clock) == 3
+        told = [sql for sql in statements(queries) if "trading_assetbalance" in sql]
+        written = AssetBalance.objects.filter(as_of=world.clock.now()).values_list("asset", flat=True)
+        return {sql.split(" ")[0] for sql in told}, list(written)
+
+    assert refreshed() == ({"SELECT"}, [])
+    pay("XXBT", "0.5")
+    assert refreshed() == ({"SELECT", "INSERT"}, ["XXBT"])
+    assert AssetBalance.objects.get(account=fleet["f0"].account, asset="XXBT").total == Decimal("0.5")
+    pay("ZUSD", "-1")
+    assert refreshed() == ({"SELECT", "INSERT"}, ["ZUSD"])
+    # As if it were of a reading in which Kraken still named it.
+    AssetBalance.objects.create(account=fleet["f1"].account, asset="ADA", total=1, as_of=world.clock.now())
+    assert refreshed() == ({"SELECT", "DELETE"}, [])
+    assert not AssetBalance.objects.filter(asset="ADA").exists()
 
 
 def test_one_whose_balance_cannot_be_read_spoils_nobody_elses(make_world: Callable[..., World]) -> None:

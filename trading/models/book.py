@@ -13,7 +13,7 @@ from trading.models.order import Order
 
 
 class AssetBalance(models.Model):
-    """One asset as BalanceEx last told it; `as_of` is on the account."""
+    """One asset as BalanceEx last told it, which was when the account says; `as_of` is the reading that changed it."""
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="balances")
     asset = models.CharField(max_length=16)
