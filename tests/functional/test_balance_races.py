@@ -13,8 +13,8 @@ from django.db import connection
 from tests.functional.scenario import Fleet, gather
 from tests.support.races import Actor, Hold
 from tests.support.world import World
-from trading.models import Account, AssetBalance
-from trading.services import balances, unexplained
+from trading.models import Account, AssetBalance, EquityPoint
+from trading.services import balances, equity, unexplained
 from trading.services.lanes import Purpose
 
 pytestmark = [
@@ -79,3 +79,22 @@ def test_an_older_balance_that_is_stored_after_a_newer_one_is_dropped(
 
     assert Account.objects.get(pk=account.pk).balances_as_of == world.clock.now()
     assert AssetBalance.objects.get(account=account, asset="ZUSD").total == held_there(fleet)
+
+
+def test_equity_is_recorded_while_a_balance_is_being_stored(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both touch many accounts: if they waited for one another, there would be two that wait for each other."""
+    fleet = gather(make_world, "ada")
+    reader, looked = held_reader(fleet, monkeypatch, unexplained, "note")
+
+    recorder = Actor(partial(equity.record, clock=fleet.world.clock)).start()
+    recorder.until_it_ends()
+
+    assert list(EquityPoint.objects.order_by("pk").values_list("account", flat=True)) == [
+        fleet.master.account.pk,
+        fleet["ada"].account.pk,
+    ]
+    looked.let_go()
+    reader.until_it_ends()
+    assert Account.objects.get(pk=fleet.master.account.pk).balances_as_of == fleet.world.clock.now()

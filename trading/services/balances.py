@@ -136,10 +136,13 @@ def _store(told: Mapping[int, Balances], *, as_of: datetime) -> None:
     if not told:
         return
     with transaction.atomic(durable=True):
-        # Locked, in one order, so that of two reads stored at once the older one sees the newer, or is seen by it.
-        locked = Account.objects.select_for_update().filter(pk__in=told).only("role", "balances_as_of").order_by("pk")
+        # Locked, in one order, so that of two reads stored at once the older one sees the newer, or is seen by it. Who only
+        # writes a row that belongs to an account does not wait.
+        locked = Account.objects.select_for_update(no_key=True).filter(pk__in=told).order_by("pk")
         newer = {
-            stored.pk: stored for stored in locked if stored.balances_as_of is None or stored.balances_as_of <= as_of
+            stored.pk: stored
+            for stored in locked.only("role", "balances_as_of")
+            if stored.balances_as_of is None or stored.balances_as_of <= as_of
         }
         _note_unexplained([stored for stored in newer.values() if stored.role == Role.MASTER], told, as_of=as_of)
         _write_changed({account_id: told[account_id] for account_id in newer}, as_of=as_of)
