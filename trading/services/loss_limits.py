@@ -40,8 +40,8 @@ def check(known: Sequence[Known], *, now: datetime) -> None:
         return
     daily = [one.account.pk for one in limited if one.account.user.risk.max_daily_loss is not None]
     starts = profit.at_starts_of_day(daily, now=now) if daily else {}
-    fallen = [one for one in limited if not _check_daily_loss(one, starts.get(one.account.pk), now=now)]
-    watched = [one for one in fallen if one.account.user.risk.max_drawdown is not None]
+    open_still = [one for one in limited if not _check_daily_loss(one, starts.get(one.account.pk), now=now)]
+    watched = [one for one in open_still if one.account.user.risk.max_drawdown is not None]
     peaks = _peaks([one.account.pk for one in watched]) if watched else {}
     for one in watched:
         _check_drawdown(one, peaks[one.account.pk], now=now)
