@@ -2,7 +2,8 @@
 
 Walk the signals in order: an entry adds the follower's booked fills for it to the target; an exit keeps the share that
 the master kept; quantity that left by the user's own hand takes its share of the target with it. What is managed above
-the target is owed. Nothing here is remembered, so a lost message or a late fill heals by walking again.
+the target is owed. Nothing here is remembered, so a lost message or a late fill heals by walking again. Who owes nothing is
+not walked again before something has changed (`Position.settled_sequence`).
 """
 
 from __future__ import annotations

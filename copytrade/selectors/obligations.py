@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -40,9 +40,10 @@ POSITIONS_MAX = 5_000
 class Books:
     """What obligations are computed from, for a batch of positions: signals, rules and bids by instrument, `bought` by
     position and sequence, the others by (account, instrument). `exits`, by signal, fills as they are asked for: exact fractions
-    take their time, and are the same for everybody."""
+    take their time, and are the same for everybody. `waiting` are instruments with a signal that is not fanned out yet."""
 
     signals: Mapping[int, Sequence[Signal]]
+    waiting: Collection[int]
     rules: Mapping[int, Rules]
     exits: dict[int, Step]
     bought: Mapping[int, Mapping[int, Quantity]]
@@ -55,6 +56,13 @@ class Books:
         when one was given is sold too."""
         given = self.closes.get((position.account_id, position.instrument_id), ())
         return [close for close in given if close.after_sequence >= (position.opened_sequence or 0)]
+
+    def settles(self, position: Position) -> int | None:
+        """The exit up to which one that owes nothing by these books is done with them; None: none, or an older one follows."""
+        if position.instrument_id in self.waiting:
+            return None
+        known = self.signals.get(position.instrument_id, ())
+        return max((signal.sequence for signal in known if signal.kind == SignalKind.EXIT), default=None)
 
     def answered(self, position: Position) -> Signal | None:
         """The newest exit of the master that a sale now answers; None when the owner asked to sell everything."""
@@ -77,11 +85,11 @@ class Owed:
 
 
 def candidates() -> QuerySet[Position]:
-    """Open positions of followers that something after their first entry may have asked to sell."""
+    """Open positions of followers that something may have asked to sell since they were found to owe nothing."""
     # Few instruments belong to many positions: what is owed by none of these is found without a look at each.
     sold = Q(pk__in=())
     for instrument_id, sequence in _newest_exits().items():
-        sold |= Q(instrument=instrument_id, opened_sequence__lt=sequence)
+        sold |= Q(instrument=instrument_id, settled_sequence__lt=sequence)
     asked = CloseInstruction.objects.filter(
         account__positions__is_open=True,
         account__positions__instrument=F("instrument"),
@@ -105,8 +113,14 @@ def read_books(positions: Sequence[Position]) -> Books:
     instruments = {p.instrument_id for p in positions}
     first = min((p.opened_sequence or 0 for p in positions), default=0)
     signals: dict[int, list[Signal]] = defaultdict(list)
-    for signal in _fanned_out().filter(instrument_id__in=instruments, sequence__gte=first):
-        signals[signal.instrument_id].append(signal)
+    waiting = set()
+    # In one look: two signals may be fanned out in another order than they were given in.
+    given = Signal.objects.filter(instrument_id__in=instruments, sequence__gte=first)
+    for signal in given.annotate(fanned_out=F("fan_out__pk")):
+        if signal.fanned_out is None:
+            waiting.add(signal.instrument_id)
+        else:
+            signals[signal.instrument_id].append(signal)
     rules = {row.pk: row.rules for row in {p.instrument_id: p.instrument for p in positions}.values()}
     adjustments: dict[tuple[int, int], list[Adjustment]] = defaultdict(list)
     for row in Adjustment.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
@@ -115,7 +129,7 @@ def read_books(positions: Sequence[Position]) -> Books:
     for close in CloseInstruction.objects.filter(account_id__in=accounts, instrument_id__in=instruments):
         closes[close.account_id, close.instrument_id].append(close)
     bids = dict(MarketPrice.objects.filter(instrument_id__in=instruments).values_list("instrument_id", "bid"))
-    return Books(signals, rules, {}, _bought(positions), adjustments, closes, bids)
+    return Books(signals, waiting, rules, {}, _bought(positions), adjustments, closes, bids)
 
 
 def _bought(positions: Sequence[Position]) -> Mapping[int, Mapping[int, Quantity]]:

@@ -128,16 +128,23 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         books = obligations.read_books(positions)
         unsettled = _pending_exits(positions)
         orders: list[Order] = []
-        settled: dict[Standing, list[int]] = defaultdict(list)
+        settled: list[Position] = []
+        outcomes: dict[Standing, list[int]] = defaultdict(list)
         for position in positions:
             result = obligations.of(position, books, available=_there(position, free.get(position.account_id)))
             key = (position.account_id, position.instrument_id)
             if result.standing is Standing.OWED and key not in resting:
                 orders.append(_exit_order(position, result, answers=books.answered(position), now=now))
             elif result.standing is not Standing.OWED:
-                settled[result.standing] += unsettled.get(key, [])
-        for standing, copy_ids in settled.items():
+                outcomes[result.standing] += unsettled.get(key, [])
+            through = books.settles(position)
+            # An exit copy without an outcome is looked at until it has one.
+            if result.standing is Standing.NOTHING and key not in unsettled and through is not None:
+                position.settled_sequence = through
+                settled.append(position)
+        for standing, copy_ids in outcomes.items():
             _note(standing, copy_ids, now=now)
+        bulk.update_each(settled, ["settled_sequence"])
         if orders:
             bulk.insert_each(orders)
             planned = {(order.account_id, order.instrument_id) for order in orders}

@@ -7,8 +7,10 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from django.db import transaction
 
 from copytrade.models import CopyOrder
+from copytrade.selectors import obligations
 from copytrade.services import exits, fan_out, watch
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
@@ -95,6 +97,63 @@ def test_an_entry_of_the_first_signal_that_is_found_after_the_second_exit_is_red
         fleet.live(3)
     fleet.live(12)
     assert fleet.held(fleet["ada"]) == fleet.held(fleet["ben"]) == fleet.held(fleet.master) > 0
+    fleet.assert_books_agree()
+
+
+def test_who_owes_nothing_is_not_looked_at_again_before_the_next_exit(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    fleet.buy()
+    fleet.live(3)
+    bought = fleet.held(fleet["ada"])
+    for closed, left in (("1/4", "0.75"), ("1/3", "0.5")):
+        fleet.sell(fraction=closed)
+        fleet.live(4)
+        assert not obligations.candidates().exists()
+        for trader in fleet.followers.values():
+            assert abs(fleet.held(trader) - bought * Decimal(left)) <= 2 * LOT
+    fleet.assert_books_agree()
+
+
+def test_an_entry_that_is_found_after_what_was_held_was_sold_in_part_is_reduced_too(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    fleet.buy()
+    fleet.live(3)
+    fleet.spoil("drop_after", name="ada")
+    fleet.spoil("drop_before", name="ada", endpoint="OpenOrders", times=4)
+    fleet.buy()
+    fleet.live(2)
+    fleet.sell(fraction="1/2")
+    fleet.live(3)
+    # What ada held was halved; nothing more is owed until her second purchase is found.
+    assert [order.state for order in fleet.orders(fleet["ada"], OrderKind.ENTRY)] == ["filled", "unknown"]
+    assert not obligations.candidates().exists()
+    fleet.live(40)
+    assert fleet.held(fleet["ada"]) == fleet.held(fleet["ben"]) > 0
+    fleet.assert_books_agree()
+
+
+def test_exits_that_are_fanned_out_in_another_order_than_they_were_given_in_are_both_carried_out(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    bought, clock = fleet.held(fleet["ada"]), fleet.world.clock
+    for _ in range(2):
+        fleet.sell(fraction="1/2")
+        fleet.world.send(OrderKind.EXIT)
+    older, newer = Signal.objects.filter(kind="exit").order_by("sequence")
+    # As when of two workers the one with the newer signal is faster.
+    for signal in (newer, older):
+        with transaction.atomic():
+            fan_out._fan_out(signal, now=clock.now())
+        while exits.plan_due(clock=clock):
+            fleet.world.send(OrderKind.EXIT)
+            fleet.world.refresh()
+        fleet.world.move(1)
+    assert abs(fleet.held(fleet["ada"]) - bought / 4) <= 2 * LOT
     fleet.assert_books_agree()
 
 

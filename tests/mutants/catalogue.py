@@ -403,6 +403,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (OUTSIDE + "test_an_order_he_left_open_is_neither_cancelled_by_a_stop_nor_in_the_way_of_our_sale",),
     ),
     Mutant(
+        "a position that changed is still settled",
+        "trading/services/positions.py",
+        "    position.settled_sequence = position.opened_sequence or 0\n",
+        "",
+        (OBLIGATIONS + "test_an_entry_that_is_found_after_what_was_held_was_sold_in_part_is_reduced_too",),
+    ),
+    Mutant(
+        "settles although an older exit is not fanned out",
+        "copytrade/selectors/obligations.py",
+        "            waiting.add(signal.instrument_id)\n",
+        "            pass\n",
+        (OBLIGATIONS + "test_exits_that_are_fanned_out_in_another_order_than_they_were_given_in_are_both_carried_out",),
+    ),
+    Mutant(
         "sells all that is there, the user's own coins too",
         "copytrade/domain/obligations.py",
         "round_quantity(owed if available is None else min(owed, available))",

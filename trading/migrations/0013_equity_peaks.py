@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trading', '0012_live_orders_and_positions'),
+        ('trading', '0012_live_orders'),
     ]
 
     operations = [

@@ -44,6 +44,9 @@ class Position(models.Model):
     opened_sequence = models.PositiveIntegerField(
         null=True, blank=True, help_text="First signal whose fills this position holds; followers only"
     )
+    settled_sequence = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Nothing is owed by the master's exits up to this one; followers only"
+    )
     round_trip = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How often it was opened: the latest round trip"
     )
@@ -54,7 +57,7 @@ class Position(models.Model):
         indexes = [
             models.Index(fields=["account"], condition=models.Q(is_open=True), name="open_positions"),
             models.Index(
-                fields=["instrument", "opened_sequence"], condition=models.Q(is_open=True), name="positions_by_signal"
+                fields=["instrument", "settled_sequence"], condition=models.Q(is_open=True), name="unsettled_positions"
             ),
         ]
 

@@ -23,7 +23,10 @@ UNDER_WAY = (OUTSTANDING | {OrderState.READY}) - {OrderState.MANUAL}
 #: Finer than any price or fee: what of a trade is booked in part needs no more digits.
 PART_STEP = Decimal("1e-12")
 #: What a fold changes.
-FOLDED = ("managed", "cost", "realised", "fees", "is_open", "opened_at", "opened_sequence", "round_trip", "updated_at")
+FOLDED = (
+    *("managed", "cost", "realised", "fees", "is_open", "opened_at", "opened_sequence", "settled_sequence"),
+    *("round_trip", "updated_at"),
+)
 
 
 def is_busy(account_id: int, instrument_id: int) -> bool:
@@ -110,4 +113,6 @@ def apply(position: Position, state: PositionState, *, now: datetime) -> None:
         position.round_trip += 1
     if not is_open:
         position.opened_sequence = None
+    # Whatever changed, what is owed is looked at again.
+    position.settled_sequence = position.opened_sequence or 0
     position.is_open, position.updated_at = is_open, now

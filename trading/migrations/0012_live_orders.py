@@ -19,8 +19,4 @@ class Migration(migrations.Migration):
             model_name='order',
             index=models.Index(condition=models.Q(('state__in', [trading.domain.order_state.OrderState['ACKED'], trading.domain.order_state.OrderState['MANUAL'], trading.domain.order_state.OrderState['PARTIAL'], trading.domain.order_state.OrderState['PLANNED'], trading.domain.order_state.OrderState['READY'], trading.domain.order_state.OrderState['SENDING'], trading.domain.order_state.OrderState['UNKNOWN']])), fields=['state', 'kind', 'account'], name='live_orders'),
         ),
-        migrations.AddIndex(
-            model_name='position',
-            index=models.Index(condition=models.Q(('is_open', True)), fields=['instrument', 'opened_sequence'], name='positions_by_signal'),
-        ),
     ]
