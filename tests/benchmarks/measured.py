@@ -56,6 +56,7 @@ class Measured:
     entry_batches: list[int] = field(default_factory=list)
     usages: dict[str, Usage] = field(default_factory=dict)
     exchange: dict[str, Any] = field(default_factory=dict)
+    late: int = 0
     #: CPU by function in the workers' own threads, when it was asked for.
     profiles: pstats.Stats | None = None
     problems: list[str] = field(default_factory=list)
@@ -98,6 +99,7 @@ def measure(plan: Plan, *, servers: tuple[Cluster, redis.Redis], scratch: Path) 
             measured.usages, measured.exchange = stage.usages(), stage.exchange.ask("stats")
             measured.profiles = stage.profiles()
             measured.problems += trips.wrong(stage, measured.trips)
+            measured.late = trips.told_late()
             if plan.whole and not measured.problems and not _books_are_right():
                 measured.problems.append("check_books found something wrong")
     except NotReady as error:

@@ -196,6 +196,7 @@ def targets(measured: Sequence[Measured], raw: RawLimit) -> None:
         held = [whole.usages[name] for name in EXECUTION if name in whole.usages]
         note = f"; {sum(usage.peak_mb for usage in held):.0f} with shared pages counted for each"
         target("execution workers, MB", sum(usage.share_mb for usage in held), MEMORY_MAX_MB, note=note)
+    target("sales not booked after 30 s and told, all sizes", sum(found.late for found in measured), 0)
     target("MISSED", sum(trip.missed for found in measured for trip in found.trips), 0)
 
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from copytrade.models import CopyOrder, CopyStatus, FanOut
 from tests.benchmarks import null_books
@@ -40,6 +41,8 @@ MASTER_NOTIONAL = Money(Decimal(50_000))
 POLL_S = 0.1
 #: How Kraken, too, answers the cancelling of what has filled.
 TOO_LATE = "refused: EOrder:Unknown order"
+#: Alerts that say no more than how long it takes.
+LATE = Q(subject__startswith="exit:") | Q(subject__startswith="order:", subject__endswith=":open")
 #: The tasks of a batch end a little after its last booking.
 TASKS_END_AFTER_S = 1.0
 #: `committed` as SENDING, `written` and `answered` at the exchange, `acknowledged` here, `booked` once that was committed.
@@ -192,7 +195,7 @@ def wrong(stage: Stage, trips: list[Trip]) -> list[str]:
     adjusted = Adjustment.objects.count()
     if adjusted:
         found.append(f"{adjusted} positions were taken for reduced by hand")
-    return found + alerts()
+    return found + alerts(besides=LATE)
 
 
 def refused(counts: Mapping[str, int]) -> list[str]:
@@ -200,11 +203,16 @@ def refused(counts: Mapping[str, int]) -> list[str]:
     return [f"exchange: {count} {what}" for what, count in sorted(counts.items()) if " " in what and what != TOO_LATE]
 
 
-def alerts(since: float = 0.0) -> list[str]:
+def alerts(since: float = 0.0, *, besides: Q | None = None) -> list[str]:
     """Raised after that instant, unix seconds."""
     raised = Event.objects.filter(kind=EventKind.ALERT, at__gte=datetime.fromtimestamp(since, UTC))
-    messages = Counter(raised.values_list("message", flat=True))
+    messages = Counter(raised.exclude(besides or Q(pk__in=())).values_list("message", flat=True))
     return [f"alert: {message} ({count} times)" for message, count in messages.most_common(3)]
+
+
+def told_late() -> int:
+    """Sales of which an operator was told, since they were not booked after 30 s: nothing is wrong, but slow."""
+    return Event.objects.filter(LATE, kind=EventKind.ALERT).count()
 
 
 def orders(stage: Stage) -> list[str]:

@@ -39,9 +39,9 @@ from trading.services.clock import Clock
 
 BATCH_MAX = 200
 #: Reports in one transaction: what it locks waits for all of them.
-TOGETHER_MAX = 100
+TOGETHER_MAX = 125
 #: Orders in one bell: their accounts are asked side by side, and not more than there are senders for.
-RUNG_MAX = 60
+RUNG_MAX = 125
 BOOK_TASK = "trading.tasks.book_answered"
 AT_VENUE = (OrderState.ACKED, OrderState.PARTIAL)
 YOUNG_FOR = timedelta(seconds=15)
