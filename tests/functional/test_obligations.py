@@ -15,7 +15,7 @@ from copytrade.services import exits, fan_out, watch
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
-from trading.models import Account, Adjustment, Event, Order, OrderKind, Position, Signal
+from trading.models import Account, Adjustment, Event, Lane, Order, OrderKind, Position, Signal
 from trading.services import balances
 from trading.services.lanes import Purpose
 
@@ -256,8 +256,9 @@ def test_what_was_sold_by_hand_is_no_part_of_a_purchase_that_still_waited(make_w
     assert abs(fleet.held(fleet["ada"]) - held / 2) <= 2 * LOT
 
 
+@pytest.mark.parametrize("spent", [0, 12], ids=["budget to spare", "budget nearly spent"])
 def test_a_sale_refused_because_its_owner_sold_by_hand_is_made_of_the_rest_soon(
-    make_world: Callable[..., World],
+    make_world: Callable[..., World], spent: int
 ) -> None:
     fleet = gather(make_world, "ada")
     fleet.buy()
@@ -265,6 +266,8 @@ def test_a_sale_refused_because_its_owner_sold_by_hand_is_made_of_the_rest_soon(
     fleet.world.move(15)
     balances.refresh_due(clock=fleet.world.clock)
     fleet.by_hand("ada", Side.SELL, quantity="4000")
+    if spent:
+        Lane.objects.update(rate_points=spent, rate_at=fleet.world.clock.now())
     fleet.sell()
     # The balance of a moment ago would be good for another twenty seconds.
     for _ in range(3):

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Max, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, Max, Q
 from django.db.models.functions import Coalesce
 
 from accounts.models import Credential
@@ -77,13 +77,15 @@ def refresh_due(*, clock: Clock) -> int:
         balances_failing_since__isnull=False, balances_tried_at__gt=now - RETRY_AFTER
     )
     first = due.only("user_id", "balances_as_of").order_by(F("balances_tried_at").asc(nulls_first=True))
-    accounts = list(first[:BATCH_MAX])
-    starved = [account for account in accounts if is_starved(account, now=now)]
-    others = [account for account in accounts if not is_starved(account, now=now)]
+    told = first.annotate(sale_waits=ExpressionWrapper(contradicted, output_field=BooleanField()))
+    urgent, others = [], []
+    for account in told[:BATCH_MAX]:
+        # A sale must not wait until a key has budget to spare.
+        (urgent if account.sale_waits or is_starved(account, now=now) else others).append(account)
     until = now + LOOK_MAX
     return sum(
         refresh(rows[start : start + AT_ONCE], clock=clock, purpose=purpose)
-        for rows, purpose in ((starved, Purpose.BOOKING), (others, Purpose.REFRESH))
+        for rows, purpose in ((urgent, Purpose.BOOKING), (others, Purpose.REFRESH))
         for start in range(0, len(rows), AT_ONCE)
         if clock.now() < until
     )
