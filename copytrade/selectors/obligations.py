@@ -32,8 +32,8 @@ from trading.models import (
     SignalKind,
 )
 
-#: Positions that are walked in one look for the operator.
-POSITIONS_MAX = 5_000
+#: Positions whose books are read together for the operator.
+POSITIONS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,16 @@ class Owed:
     why: str
 
 
-def candidates() -> QuerySet[Position]:
-    """Open positions of followers that something may have asked to sell since they were found to owe nothing."""
+def candidates(*, anew: bool = False) -> QuerySet[Position]:
+    """Open positions of followers that something may have asked to sell since they were found to owe nothing worth an order.
+
+    `anew`: whatever was found before, since they were opened.
+    """
     # Few instruments belong to many positions: what is owed by none of these is found without a look at each.
+    since = "opened_sequence" if anew else "settled_sequence"
     sold = Q(pk__in=())
     for instrument_id, sequence in _newest_exits().items():
-        sold |= Q(instrument=instrument_id, settled_sequence__lt=sequence)
+        sold |= Q(instrument=instrument_id, **{f"{since}__lt": sequence})
     asked = CloseInstruction.objects.filter(
         account__positions__is_open=True,
         account__positions__instrument=F("instrument"),
@@ -163,8 +167,12 @@ def of(position: Position, books: Books, *, available: Quantity | None) -> Oblig
 def owed() -> list[Owed]:
     """Everything sellable that followers still owe, sales under way included, the oldest first."""
     # Their owners are of interest only where something is owed, and few instruments belong to many positions.
-    rows = list(candidates().prefetch_related("instrument").order_by("pk")[:POSITIONS_MAX])
-    return sorted(_owed_of(rows), key=lambda row: row.since)
+    ids = list(candidates().order_by("pk").values_list("pk", flat=True))
+    rows = []
+    for start in range(0, len(ids), POSITIONS_AT_ONCE):
+        part = Position.objects.filter(pk__in=ids[start : start + POSITIONS_AT_ONCE], is_open=True)
+        rows += _owed_of(list(part.prefetch_related("instrument")))
+    return sorted(rows, key=lambda row: row.since)
 
 
 def _owed_of(positions: Sequence[Position]) -> list[Owed]:

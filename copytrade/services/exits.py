@@ -12,12 +12,14 @@ from decimal import Decimal
 from itertools import takewhile
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, IntegerField, OuterRef, Q, QuerySet
+from django.db.models.functions import Mod
 
 from copytrade.domain.obligations import Obligation, Standing
 from copytrade.domain.reasons import SkipReason
 from copytrade.models import CloseInstruction, CopyOrder, CopyStatus
 from copytrade.selectors import obligations
+from copytrade.selectors.obligations import Books
 from copytrade.services.fan_out import CLOSED_BEFORE
 from trading import doorbell
 from trading.domain import order_state
@@ -39,7 +41,9 @@ from trading.services.clock import Clock
 
 #: Their positions are locked together, and what is sold waits for no more than these, of which the first are few.
 FIRST_BATCH, BATCH = 32, 250
-POSITIONS_MAX = 5_000
+COPIES_MAX = 5_000
+#: In so many looks, a second apart, everybody is looked at again who may owe something, whatever was found before.
+LOOKS_AGAIN = 60
 SEND_TASK = "trading.tasks.send_exits"
 #: After an exit that Kraken did not take, this long passes before the next: its cause may need a moment to go.
 AGAIN_AFTER = timedelta(seconds=3)
@@ -65,10 +69,24 @@ CLOSE_ASKED = "You asked to sell everything"
 
 def plan_due(*, clock: Clock) -> int:
     """Plan an exit for every follower who owes one and has none under way; how many were planned."""
-    ids = list(_without_live_exits().values_list("pk", flat=True)[:POSITIONS_MAX])
-    planned = sum(_plan_batch(part, clock=clock) for part in bulk.portions(ids, first=FIRST_BATCH, then=BATCH))
+    planned = _plan(obligations.candidates(), clock=clock)
     _settle_empty(clock.now())
     return planned
+
+
+def look_again(*, clock: Clock) -> int:
+    """Look at a part of those who owed nothing or too little: prices move, and whatever went wrong heals; how many were planned.
+
+    Each part has its own second of a minute, so that nothing need be kept.
+    """
+    turn = Mod(F("pk"), LOOKS_AGAIN, output_field=IntegerField())
+    mine = obligations.candidates(anew=True).alias(turn=turn).filter(turn=int(clock.now().timestamp()) % LOOKS_AGAIN)
+    return _plan(mine, clock=clock)
+
+
+def _plan(candidates: QuerySet[Position], *, clock: Clock) -> int:
+    ids = list(_without_live_exits(candidates).values_list("pk", flat=True))
+    return sum(_plan_batch(part, clock=clock) for part in bulk.portions(ids, first=FIRST_BATCH, then=BATCH))
 
 
 def close_all(account: Account, *, actor: str, clock: Clock) -> int:
@@ -104,14 +122,14 @@ def close_all(account: Account, *, actor: str, clock: Clock) -> int:
     return len(closed)
 
 
-def _without_live_exits() -> QuerySet[Position]:
+def _without_live_exits(candidates: QuerySet[Position]) -> QuerySet[Position]:
     live = Order.objects.filter(
         account=OuterRef("account"),
         instrument=OuterRef("instrument"),
         kind=OrderKind.EXIT,
         state__in=order_state.LIVE,
     )
-    return obligations.candidates().exclude(Exists(live)).order_by("pk")
+    return candidates.exclude(Exists(live)).order_by("pk")
 
 
 def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
@@ -121,9 +139,10 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
             "instrument", "account"
         )
         positions = _without_live_exit(locked.filter(pk__in=position_ids, is_open=True).order_by("pk"))
+        resting = _resting(positions, now=now)
+        positions = [p for p in positions if (p.account_id, p.instrument_id) not in resting]
         if not positions:
             return 0
-        resting = _resting(positions, now=now)
         free = balances.available(sorted({p.account_id for p in positions}), now=now)
         books = obligations.read_books(positions)
         unsettled = _pending_exits(positions)
@@ -133,13 +152,13 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         for position in positions:
             result = obligations.of(position, books, available=_there(position, free.get(position.account_id)))
             key = (position.account_id, position.instrument_id)
-            if result.standing is Standing.OWED and key not in resting:
+            if result.standing is Standing.OWED:
                 orders.append(_exit_order(position, result, answers=books.answered(position), now=now))
-            elif result.standing is not Standing.OWED:
-                outcomes[result.standing] += unsettled.get(key, [])
+                continue
+            outcomes[result.standing] += unsettled.get(key, [])
+            # An exit copy without an outcome is looked at until it has one, and so is who owes what he cannot sell just now.
             through = books.settles(position)
-            # An exit copy without an outcome is looked at until it has one.
-            if result.standing is Standing.NOTHING and key not in unsettled and through is not None:
+            if through is not None and key not in unsettled and not _is_owed(position, books):
                 position.settled_sequence = through
                 settled.append(position)
         for standing, copy_ids in outcomes.items():
@@ -198,6 +217,11 @@ def _reduced_at(positions: Sequence[Position], *, since: datetime) -> dict[tuple
     """When a position last became smaller by its owner's own hand."""
     rows = Adjustment.objects.filter(account_id__in={p.account_id for p in positions}, created_at__gt=since)
     return {(row.account_id, row.instrument_id): row.created_at for row in rows.order_by("created_at")}
+
+
+def _is_owed(position: Position, books: Books) -> bool:
+    """Whether it owes something worth an order, were all its coins free."""
+    return obligations.of(position, books, available=None).standing is Standing.OWED
 
 
 def _there(position: Position, free: Mapping[str, Decimal] | None) -> Quantity | None:
@@ -303,7 +327,7 @@ def _settle_empty(now: datetime) -> None:
         status=CopyStatus.PENDING,
     )
     empty = waiting.exclude(Exists(held)).exclude(Exists(coming)).exclude(Exists(pending))
-    ids = list(empty.values_list("pk", flat=True)[:POSITIONS_MAX])
+    ids = list(empty.values_list("pk", flat=True)[:COPIES_MAX])
     CopyOrder.objects.filter(pk__in=ids, status=CopyStatus.PENDING).update(
         status=CopyStatus.SKIPPED, reason=SkipReason.NOTHING_TO_SELL.value, sentence=NOTHING, decided_at=now
     )

@@ -23,8 +23,9 @@ ROWS_MAX = 1_000
 
 def look(*, clock: Clock) -> None:
     now = clock.now()
-    alerts.keep_to("exit:", _overdue_exits(now=now), now=now)
+    # First, so that nothing that is wrong with a position keeps it from being told.
     sending.tell_slow_exits(now=now)
+    alerts.keep_to("exit:", _overdue_exits(now=now), now=now)
     alerts.keep_to("manual:", _persons_cases(), now=now)
     alerts.keep_to("key:", _drifted_keys(), now=now)
     held = Account.objects.filter(venue=settings.VENUE, held_at__isnull=False)

@@ -15,7 +15,7 @@ from copytrade.services import exits, fan_out, watch
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
-from trading.models import Account, Adjustment, Event, Lane, Order, OrderKind, Position, Signal
+from trading.models import Account, Adjustment, Event, Instrument, Lane, Order, OrderKind, Position, Signal
 from trading.services import balances
 from trading.services.lanes import Purpose
 
@@ -112,6 +112,38 @@ def test_who_owes_nothing_is_not_looked_at_again_before_the_next_exit(make_world
         for trader in fleet.followers.values():
             assert abs(fleet.held(trader) - bought * Decimal(left)) <= 2 * LOT
     fleet.assert_books_agree()
+
+
+def test_whatever_is_remembered_wrongly_of_who_owes_nothing_heals_within_a_minute(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    fleet.buy()
+    fleet.live(3)
+    Position.objects.filter(account__role="follower").update(settled_sequence=7)
+    fleet.sell()
+    fleet.live(62)
+    assert fleet.held(fleet["ada"]) == fleet.held(fleet["ben"]) == 0
+    assert [len(fleet.at_exchange(trader, "sell")) for trader in fleet.followers.values()] == [1, 1]
+
+
+def test_who_owes_too_little_is_looked_at_rarely_and_sold_once_kraken_takes_so_little(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada", multiplier=Decimal("0.5"))
+    fleet.buy()
+    fleet.live(3)
+    beam = Instrument.objects.filter(symbol=BEAM)
+    usual, masters, bought = beam.get().quantity_min, fleet.held(fleet.master), fleet.held(fleet["ada"])
+    beam.update(quantity_min=masters / 5)
+    fleet.sell(fraction="1/4")
+    fleet.live(4)
+    assert fleet.copy(fleet["ada"], sequence=2).reason == "waiting_min"
+    assert not obligations.candidates().exists()
+    beam.update(quantity_min=usual)
+    fleet.live(62)
+    assert len(fleet.at_exchange(fleet["ada"], "sell")) == 1
+    assert abs(fleet.held(fleet["ada"]) - bought * 3 / 4) <= LOT
 
 
 def test_an_entry_that_is_found_after_what_was_held_was_sold_in_part_is_reduced_too(

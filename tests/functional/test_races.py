@@ -20,8 +20,8 @@ from tests.support.world import Trader, World
 from trading import doorbell
 from trading.domain.instrument import Side
 from trading.domain.order_state import OrderState
-from trading.models import Execution, Order, OrderKind, OrderOrigin, Signal
-from trading.services import asking, balances, booking, halts, lanes, outside, sending
+from trading.models import Event, Execution, Order, OrderKind, OrderOrigin, Signal
+from trading.services import alerts, asking, balances, booking, halts, lanes, outside, sending
 from trading.services.lanes import Purpose
 
 pytestmark = [
@@ -383,6 +383,25 @@ def test_a_booking_waits_for_the_other_one_of_its_position_and_finds_it_done(
     assert Signal.objects.count() == 1
     assert Execution.objects.filter(order=order).count() == len(fleet.at_exchange(fleet.master, "buy")[0]["trades"])
     fleet.assert_books_agree(fleet.master)
+
+
+def test_an_alert_about_many_orders_waits_for_none_that_is_being_booked(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = acknowledged(fleet, fleet["ada"])
+    booked = Actor(partial(booking.book, [order.pk], clock=fleet.world.clock))
+    moved = booked.hold(monkeypatch, booking, "_tell", when="before")
+    booked.start()
+    moved.until_reached()
+
+    told = [(row, "open", "slow") for row in Order.objects.order_by("pk")]
+    Actor(partial(alerts.raise_each, told, now=fleet.world.clock.now())).start().until_it_ends()
+    moved.let_go()
+    booked.until_it_ends()
+
+    assert Event.objects.filter(kind="alert", message="slow").count() == len(told) > 1
+    order.refresh_from_db()
+    assert order.state == OrderState.FILLED
 
 
 def test_bookings_of_the_same_accounts_in_two_instruments_both_end(

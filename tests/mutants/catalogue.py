@@ -374,10 +374,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lets the cap on open positions touch exits",
         EXITS,
-        "            if result.standing is Standing.OWED and key not in resting:\n",
+        "            if result.standing is Standing.OWED:\n",
         "            risk = position.account.user.risk\n"
         "            capped = position.account.positions.filter(is_open=True).count() >= risk.max_open_positions\n"
-        "            if result.standing is Standing.OWED and key not in resting and not capped:\n",
+        "            if result.standing is Standing.OWED and not capped:\n",
         (LIMITS + "test_no_more_positions_are_opened_than_allowed_but_an_open_one_may_grow_and_be_sold",),
     ),
     Mutant(
@@ -408,6 +408,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "    position.settled_sequence = position.opened_sequence or 0\n",
         "",
         (OBLIGATIONS + "test_an_entry_that_is_found_after_what_was_held_was_sold_in_part_is_reduced_too",),
+    ),
+    Mutant(
+        "who owed nothing is never looked at again",
+        EXITS,
+        "obligations.candidates(anew=True)",
+        "obligations.candidates()",
+        (OBLIGATIONS + "test_whatever_is_remembered_wrongly_of_who_owes_nothing_heals_within_a_minute",),
     ),
     Mutant(
         "settles although an older exit is not fanned out",

@@ -32,6 +32,7 @@ TASKS = frozenset(
         *(f"trading.tasks.{name}" for name in ("measure_venue_clock", "cancel_entries", "watch_outside_trades")),
         "trading.tasks.record_equity",
         *(f"copytrade.tasks.{name}" for name in ("claim_signals", "execute_entries", "sweep_entries", "plan_exits")),
+        "copytrade.tasks.look_at_exits_again",
     }
 )
 WORKERS_PER_KIND = 2

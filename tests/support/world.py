@@ -187,6 +187,7 @@ class World:
                 signals.emit_due(clock=self.clock),
                 fan_out.claim_signals(clock=self.clock),
                 exits.plan_due(clock=self.clock),
+                exits.look_again(clock=self.clock),
                 sending.send_ready(OrderKind.EXIT, clock=self.clock),
                 sending.send_ready(OrderKind.ENTRY, clock=self.clock),
                 self._entries(),

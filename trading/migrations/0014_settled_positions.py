@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='position',
             name='settled_sequence',
-            field=models.PositiveIntegerField(db_default=0, default=0, help_text="Nothing is owed by the master's exits up to this one; followers only"),
+            field=models.PositiveIntegerField(db_default=0, default=0, help_text="Nothing worth an order is owed by the master's exits up to this one; followers only"),
         ),
         migrations.AddIndex(
             model_name='position',

@@ -45,7 +45,9 @@ class Position(models.Model):
         null=True, blank=True, help_text="First signal whose fills this position holds; followers only"
     )
     settled_sequence = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Nothing is owed by the master's exits up to this one; followers only"
+        default=0,
+        db_default=0,
+        help_text="Nothing worth an order is owed by the master's exits up to this one; followers only",
     )
     round_trip = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How often it was opened: the latest round trip"

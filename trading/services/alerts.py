@@ -67,8 +67,11 @@ def raise_each(told: Collection[tuple[Order, str, str]], *, now: datetime) -> No
     """`raise_once` for each of these orders, causes and messages, in the same statements."""
     if not told:
         return
-    orders = [order.pk for order, _, _ in told]
-    Order.objects.filter(pk__in=orders, alerted_at__isnull=True).update(alerted_at=now)
+    with transaction.atomic():
+        # In one order and past what somebody has, since a booking writes several in an order of its own.
+        untold = Order.objects.filter(pk__in=[order.pk for order, _, _ in told], alerted_at__isnull=True).order_by("pk")
+        free = untold.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)
+        Order.objects.filter(pk__in=list(free)).update(alerted_at=now)
     alarms = {f"order:{order.pk}:{cause}": Alarm(message, order.account_id, order.pk) for order, cause, message in told}
     tell(alarms, now=now)
 

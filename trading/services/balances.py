@@ -78,7 +78,7 @@ def refresh_due(*, clock: Clock) -> int:
     )
     first = due.only("user_id", "balances_as_of").order_by(F("balances_tried_at").asc(nulls_first=True))
     told = first.annotate(sale_waits=ExpressionWrapper(contradicted, output_field=BooleanField()))
-    urgent, others = [], []
+    urgent, others = list[Account](), list[Account]()
     for account in told[:BATCH_MAX]:
         # A sale must not wait until a key has budget to spare.
         (urgent if account.sale_waits or is_starved(account, now=now) else others).append(account)

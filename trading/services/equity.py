@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.db import transaction
 
 from trading.models import Account, EquityPoint
 from trading.selectors import equity as worth
@@ -37,6 +38,7 @@ def record(*, clock: Clock) -> int:
         )
         known.append(Known(account, gained, its.equity))
     loss_limits.check(known, now=now)
-    bulk.insert_each(points)
-    loss_limits.keep_peaks(points)
+    with transaction.atomic():
+        bulk.insert_each(points)
+        loss_limits.keep_peaks(points)
     return len(points)

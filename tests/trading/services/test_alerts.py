@@ -74,7 +74,7 @@ def test_many_orders_are_told_in_as_many_statements_as_one_and_each_once(clock: 
         with CaptureQueriesContext(connection) as queries:
             alerts.raise_each([(order, "unknown", "Nobody knows") for order in several], now=clock.now())
         counted.append([sql for query in queries if not (sql := query["sql"]).startswith(("BEGIN", "COMMIT"))])
-    assert [len(sqls) for sqls in counted] == [3, 3, 2]
+    assert [len(sqls) for sqls in counted] == [4, 4, 2]
     assert told() == [f"order:{order.pk}:unknown" for order in orders]
     assert set(Order.objects.filter(alerted_at=clock.now())) == set(orders)
 

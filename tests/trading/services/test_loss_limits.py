@@ -116,6 +116,21 @@ def test_a_recording_takes_as_many_statements_for_many_as_for_few(count: int) ->
     assert not any(query["sql"].startswith("UPDATE") for query in queries.captured_queries), "nothing is new"
 
 
+def test_points_are_recorded_with_their_peaks_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = books.user("ada@nija.example")
+    books.account(owner, now=NOW)
+    RiskSettings.objects.filter(user=owner).update(max_drawdown=D("0.1"))
+    monkeypatch.setattr(loss_limits.bulk, "update_each", killed)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            equity.record(clock=StepClock(NOW))
+    assert not EquityPoint.objects.exists()
+
+
+def killed(*_args: object, **_more: object) -> None:
+    raise SystemExit
+
+
 def test_profit_when_the_day_began_is_of_the_last_point_before_it_or_nothing_for_one_who_joined_today() -> None:
     midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
     old, silent, new = joined(3)
