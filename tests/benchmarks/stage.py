@@ -172,9 +172,9 @@ def _as_in_production(child: Child) -> Child:
         return child
     lines = dict(line.split(": ", 1) for line in (BASE_DIR / "Procfile").read_text().splitlines() if ": " in line)
     # As a shell reads them in an environment that says nothing.
-    options = shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", lines[child.name]))
-    options = options[options.index("nija.worker") + 1 :]
-    return replace(child, command=(child.command[0], "-m", "tests.benchmarks.worker", *options))
+    words = shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", lines[child.name]))
+    before, options = words[: words.index("python")], words[words.index("nija.worker") + 1 :]
+    return replace(child, command=(*before, child.command[0], "-m", "tests.benchmarks.worker", *options))
 
 
 def join_all(size: int) -> None:
