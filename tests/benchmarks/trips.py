@@ -42,7 +42,7 @@ POLL_S = 0.1
 #: How Kraken, too, answers the cancelling of what has filled.
 TOO_LATE = "refused: EOrder:Unknown order"
 #: Alerts that say no more than how long it takes.
-LATE = Q(subject__startswith="exit:") | Q(subject__startswith="order:", subject__endswith=":open")
+LATE = Q(subject__startswith="order:", subject__endswith=":open") | Q(subject__regex="^(exit|queue):")
 #: The tasks of a batch end a little after its last booking.
 TASKS_END_AFTER_S = 1.0
 #: `committed` as SENDING, `written` and `answered` at the exchange, `acknowledged` here, `booked` once that was committed.
@@ -211,7 +211,7 @@ def alerts(since: float = 0.0, *, besides: Q | None = None) -> list[str]:
 
 
 def told_late() -> int:
-    """Sales of which an operator was told, since they were not booked after 30 s: nothing is wrong, but slow."""
+    """Sales that were not booked and queues that did not answer after 30 s, of which an operator was told: slow, not wrong."""
     return Event.objects.filter(LATE, kind=EventKind.ALERT).count()
 
 
