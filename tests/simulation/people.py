@@ -238,7 +238,8 @@ class People:
         chance = self.scheduler.random
         halts.resume_platform(actor="operator", clock=self.clock)
         self._buy(self._an_instrument())
-        if chance.randrange(2):
+        # Entries under way are what a stop has to cancel, and seldom met at an instant of chance.
+        if chance.randrange(4) == 0:
             self.scheduler.sleep(chance.randrange(1, STOPPED_WITHIN_NS))
         else:
             self.scheduler.wait_for(self.entry_taken, at_most_ns=STOPPED_WITHIN_NS)

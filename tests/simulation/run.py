@@ -118,8 +118,8 @@ class Simulation:
             entry_taken=self.monitor.entry_is_taken,
             stopped=self.monitor.stops.reported,
         )
-        #: Half of the runs end with a stop at any moment, and everything is sold while it stands.
-        self._ends_stopped = self.chance.randrange(2) == 0
+        #: Three of four runs end with a stop at any moment, and everything is sold while it stands.
+        self._ends_stopped = self.chance.randrange(4) > 0
         #: What owners sold by hand is noticed when nothing was traded for a while.
         self._ends_quietly = self.chance.randrange(QUIET_ONE_IN) == 0
         #: A starter key's budget bears few trades a minute; in most runs there are more.
