@@ -32,9 +32,6 @@ from trading.models import (
     SignalKind,
 )
 
-#: Positions whose books are read together for the operator.
-POSITIONS_AT_ONCE = 2_000
-
 
 @dataclass(frozen=True, slots=True)
 class Books:
@@ -90,10 +87,11 @@ def candidates(*, anew: bool = False) -> QuerySet[Position]:
     `anew`: whatever was found before, since they were opened.
     """
     # Few instruments belong to many positions: what is owed by none of these is found without a look at each.
-    since = "opened_sequence" if anew else "settled_sequence"
     sold = Q(pk__in=())
     for instrument_id, sequence in _newest_exits().items():
-        sold |= Q(instrument=instrument_id, **{f"{since}__lt": sequence})
+        sold |= Q(instrument=instrument_id, opened_sequence__lt=sequence) & (
+            Q() if anew else Q(settled_sequence__lt=sequence)
+        )
     asked = CloseInstruction.objects.filter(
         account__positions__is_open=True,
         account__positions__instrument=F("instrument"),
@@ -167,12 +165,8 @@ def of(position: Position, books: Books, *, available: Quantity | None) -> Oblig
 def owed() -> list[Owed]:
     """Everything sellable that followers still owe, sales under way included, the oldest first."""
     # Their owners are of interest only where something is owed, and few instruments belong to many positions.
-    ids = list(candidates().order_by("pk").values_list("pk", flat=True))
-    rows = []
-    for start in range(0, len(ids), POSITIONS_AT_ONCE):
-        part = Position.objects.filter(pk__in=ids[start : start + POSITIONS_AT_ONCE], is_open=True)
-        rows += _owed_of(list(part.prefetch_related("instrument")))
-    return sorted(rows, key=lambda row: row.since)
+    rows = list(candidates().prefetch_related("instrument"))
+    return sorted(_owed_of(rows), key=lambda row: row.since)
 
 
 def _owed_of(positions: Sequence[Position]) -> list[Owed]:

@@ -127,6 +127,19 @@ def test_whatever_is_remembered_wrongly_of_who_owes_nothing_heals_within_a_minut
     assert [len(fleet.at_exchange(trader, "sell")) for trader in fleet.followers.values()] == [1, 1]
 
 
+def test_who_bought_after_the_newest_exit_is_not_looked_at_whatever_is_remembered(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = gather(make_world, "ada")
+    for act in (fleet.buy, fleet.sell, fleet.buy):
+        act()
+        fleet.live(4)
+    # As rows were that were written before anything was remembered.
+    assert Position.objects.filter(is_open=True, account__role="follower").update(settled_sequence=0) == 1
+    assert not obligations.candidates().exists()
+    assert not obligations.candidates(anew=True).exists()
+
+
 def test_who_owes_too_little_is_looked_at_rarely_and_sold_once_kraken_takes_so_little(
     make_world: Callable[..., World],
 ) -> None:

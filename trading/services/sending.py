@@ -95,12 +95,13 @@ def tell_slow_exits(*, now: datetime) -> None:
         account__venue=settings.VENUE,
         created_at__lt=now - EXIT_ALERT_AFTER,
     ).exclude(origin=OrderOrigin.OUTSIDE)
-    waits = {OrderState.READY: ("unsent", "could not be sent")}
-    told = [
-        (order, *waits.get(OrderState(order.state), ("open", "is not finished")))
-        for order in slow.order_by("pk")[:READY_MAX]
-    ]
-    alerts.raise_each([(order, cause, f"This sale {why} for a minute") for order, cause, why in told], now=now)
+    told = []
+    for order in slow.order_by("pk")[:READY_MAX]:
+        cause, waits = (
+            ("unsent", "could not be sent") if order.state == OrderState.READY else ("open", "is not finished")
+        )
+        told.append((order, cause, f"This sale {waits} for a minute"))
+    alerts.raise_each(told, now=now)
 
 
 def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:
