@@ -291,7 +291,7 @@ def test_levels_of_the_strategy_grow_and_shrink_with_what_is_traded_outside(flee
         origin=OrderOrigin.STRATEGY,
         reason="apex",
         clock=fleet.world.clock,
-        entry_plan=entry,
+        asked_by=entry,
     )
     fleet.live(FOUND)
     fleet.world.prices()

@@ -5,6 +5,7 @@ What counts is what the exchange saw.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -21,7 +22,7 @@ from trading import doorbell
 from trading.domain.instrument import Side
 from trading.domain.order_state import OrderState
 from trading.models import Event, Execution, Order, OrderKind, OrderOrigin, Signal
-from trading.services import alerts, asking, balances, booking, halts, lanes, outside, sending
+from trading.services import alerts, asking, balances, booking, halts, lanes, master_orders, outside, sending
 from trading.services.lanes import Purpose
 
 pytestmark = [
@@ -517,6 +518,28 @@ def test_two_that_plan_exits_at_once_plan_one_for_each_position(fleet: Fleet, mo
 
 
 # The master's trades outside NIJA.
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_two_calls_with_the_same_id_order_once_for_the_master(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, side: Side
+) -> None:
+    fleet.buy()
+    fleet.live(3)
+    amounts = {"notional": "9"} if side is Side.BUY else {"fraction": "1"}
+    asked = {"symbol": BEAM, "side": side, "amounts": amounts, "reason": "Race", "clock": fleet.world.clock}
+    call = partial(master_orders.plan_once, uuid.uuid4(), **asked)
+    before = fleet.asked(fleet.master)
+    one, other = Actor(call), Actor(call)
+    looked = one.hold(monkeypatch, master_orders, "ordered_before", when="after")
+    one.start()
+    looked.until_reached()
+    theirs = other.start().until_it_ends()
+    looked.let_go()
+
+    assert one.until_it_ends().pk == theirs.pk
+    fleet.live(3)
+    assert fleet.asked(fleet.master) == before + 1
 
 
 def test_two_that_find_the_same_order_outside_nija_book_and_signal_it_once(

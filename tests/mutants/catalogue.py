@@ -72,6 +72,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (OUTCOMES + "test_orders_whose_answer_was_lost_are_found_and_exist_once",),
     ),
     Mutant(
+        "a new id for a call that is repeated",
+        "trading/services/master_orders.py",
+        '"client_order_id": self.client_order_id or uuid.uuid4(),',
+        '"client_order_id": uuid.uuid4(),',
+        ("tests/trading/api/test_master_orders.py::test_a_call_that_is_repeated_with_its_own_id_orders_once",),
+    ),
+    Mutant(
         "lets HTTP repeat a request",
         "trading/kraken/connections.py",
         "        outcome = await self._attempt(path, body, headers, timeout_s=timeout_s, before_write=before_write)\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -39,6 +40,9 @@ class MasterOrderSerializer(serializers.Serializer[object]):
         required=False,
         help_text="Sale: above 0 and at most 1, such as 1, 0.5 or 1/3; 1 if left out.",
     )
+    client_order_id = serializers.UUIDField(
+        required=False, help_text="Yours, new for each order: of calls with the same one only the first orders."
+    )
     reason = serializers.CharField(
         max_length=master_orders.REASON_MAX, required=False, default=BY_HAND, help_text="Shown to followers."
     )
@@ -50,6 +54,8 @@ class MasterOrderSerializer(serializers.Serializer[object]):
                 raise serializers.ValidationError(
                     {name: ["Write amounts as text, so that no digit is lost."] for name in numbers}
                 )
+            if isinstance(data.get("client_order_id"), int):
+                raise serializers.ValidationError({"client_order_id": ["Must be a valid UUID."]})
             unknown = sorted(str(name)[:40] for name in set(data) - set(self.fields))
             if unknown:
                 raise serializers.ValidationError({name: ["There is no such field."] for name in unknown[:20]})
@@ -73,13 +79,16 @@ class MasterOrdersView(APIView):
     def post(self, request: Request) -> Response:
         """Order now. The answer is the order as it is written down; ask `orders` for what became of it.
 
-        Each call is a new order: after an answer that got lost, look at `orders` before calling again.
+        A call with a `client_order_id` may be repeated when its answer got lost: only one of them orders, all get its order, whatever
+        else they ask for. Without one each call is a new order.
         """
         given = MasterOrderSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         asked = given.validated_data
+        client_order_id = asked.get("client_order_id")
+        plan = partial(master_orders.plan_once, client_order_id) if client_order_id else master_orders.plan_from_text
         try:
-            order = master_orders.plan_from_text(
+            order = plan(
                 symbol=asked["symbol"],
                 side=Side(asked["side"]),
                 amounts={name: asked.get(name) for name in AMOUNTS},

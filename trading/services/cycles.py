@@ -322,7 +322,7 @@ def _enter(
                 origin=OrderOrigin.STRATEGY,
                 reason=f"{strategy.name}: score {plain(each.score)} of 100, {_prospect(each.decision)}",
                 clock=clock,
-                entry_plan=StrategyEntry(
+                asked_by=StrategyEntry(
                     strategy=strategy.name,
                     version=strategy.version,
                     parameters_hash=strategy.parameters_hash,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from trading import doorbell
 from trading.domain import master_sizing, order_state
@@ -67,38 +69,33 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class AskedBy:
-    """The strategy that asked for an order; `parameters_hash` tells which thresholds it had."""
+    """The strategy that asked for an order, `parameters_hash` telling which thresholds it had; or a person, who may name the order."""
 
     strategy: str
     version: str
     parameters_hash: str
+    client_order_id: uuid.UUID | None = field(default=None, kw_only=True)
 
     @property
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, Any]:
         return {
+            "client_order_id": self.client_order_id or uuid.uuid4(),
             "strategy": self.strategy,
             "strategy_version": self.version,
             "parameters_hash": self.parameters_hash,
         }
 
 
-#: A person asked, or Kraken's own page.
-NO_STRATEGY = AskedBy("", "", "")
+#: Or Kraken's own page.
+A_PERSON = AskedBy("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
-class StrategyEntry:
+class StrategyEntry(AskedBy):
     """The decision that an entry follows; `market_at` is the close of its candle, market time."""
 
-    strategy: str
-    version: str
-    parameters_hash: str
     plan: strategy_plan.EntryPlan
     market_at: datetime
-
-    @property
-    def asked_by(self) -> AskedBy:
-        return AskedBy(self.strategy, self.version, self.parameters_hash)
 
 
 def master_account() -> Account | None:
@@ -178,7 +175,7 @@ def plan_entry(
     origin: OrderOrigin,
     reason: str,
     clock: Clock,
-    entry_plan: StrategyEntry | None = None,
+    asked_by: AskedBy = A_PERSON,
 ) -> Order:
     """A READY buy of the master: IOC, limited to the ask plus the slippage he accepts, to be sent within 10 s.
 
@@ -199,8 +196,8 @@ def plan_entry(
         # The lock that every claim of an entry takes, so that two plans never count on the same cash.
         Account.objects.select_for_update().get(pk=account.pk)
         now = clock.now()
-        if entry_plan is not None:
-            _refuse_second_entry_on_candle(account, instrument, entry_plan)
+        if isinstance(asked_by, StrategyEntry):
+            _refuse_second_entry_on_candle(account, instrument, asked_by)
         sized = _sized(account, instrument, amount=amount, ask=Price(price.ask), now=now)
         order = Order.objects.create(
             account=account,
@@ -215,16 +212,24 @@ def plan_entry(
             equity_before=sized.equity_before.value,
             expires_at=now + ENTRY_LIFE,
             created_at=now,
-            **(entry_plan.asked_by if entry_plan is not None else NO_STRATEGY).columns,
+            **asked_by.columns,
         )
-        if entry_plan is not None:
-            _store_plan(order, entry_plan)
+        if isinstance(asked_by, StrategyEntry):
+            _store_plan(order, asked_by)
         doorbell.ring(ENTRY_TASK)
         doorbell.changed([account.user_id])
     return order
 
 
-def plan_exit(*, instrument: Instrument, fraction: Fraction, origin: OrderOrigin, reason: str, clock: Clock) -> Order:
+def plan_exit(
+    *,
+    instrument: Instrument,
+    fraction: Fraction,
+    origin: OrderOrigin,
+    reason: str,
+    clock: Clock,
+    asked_by: AskedBy = A_PERSON,
+) -> Order:
     """A READY market sale of `fraction` of what the master manages. Reads no cap, no stop and no balance.
 
     Must not be called inside a transaction. Raises MasterOrderRefused.
@@ -234,10 +239,52 @@ def plan_exit(*, instrument: Instrument, fraction: Fraction, origin: OrderOrigin
         position = lock_position(account, instrument)
         if position is None:
             raise MasterOrderRefused("no_position", f"The master manages no {instrument.symbol}.")
-        return create_exit(position, fraction=fraction, origin=origin, reason=reason, now=clock.now())
+        return create_exit(
+            position, fraction=fraction, origin=origin, reason=reason, now=clock.now(), asked_by=asked_by
+        )
 
 
-def plan_from_text(*, symbol: str, side: Side, amounts: Mapping[str, str | None], reason: str, clock: Clock) -> Order:
+def plan_once(
+    client_order_id: uuid.UUID, *, symbol: str, side: Side, amounts: Mapping[str, str | None], reason: str, clock: Clock
+) -> Order:
+    """`plan_from_text` for a caller who may have to ask again: the first call with this id orders, the others get its order.
+
+    Raises MasterOrderRefused, after which nothing has been ordered with this id, unless it is another order's.
+    """
+    before = ordered_before(client_order_id, symbol=symbol, side=side)
+    if before is not None:
+        return before
+    try:
+        asked_by = replace(A_PERSON, client_order_id=client_order_id)
+        return plan_from_text(symbol=symbol, side=side, amounts=amounts, reason=reason, clock=clock, asked_by=asked_by)
+    except (IntegrityError, MasterOrderRefused):
+        # The same call, made at the same moment, may have come first; the row's unique id then let one of them through.
+        before = ordered_before(client_order_id, symbol=symbol, side=side)
+        if before is None:
+            raise
+        return before
+
+
+def ordered_before(client_order_id: uuid.UUID, *, symbol: str, side: Side) -> Order | None:
+    """The master's order of that id. Raises MasterOrderRefused when it is not what is asked for now."""
+    order = Order.objects.select_related("instrument", "account").filter(client_order_id=client_order_id).first()
+    if order is None:
+        return None
+    asked = (Role.MASTER, settings.VENUE, OrderOrigin.MANUAL, symbol.strip().upper(), side)
+    if asked != (order.account.role, order.account.venue, order.origin, order.instrument.symbol, order.side):
+        raise MasterOrderRefused("client_order_id_used", "This client_order_id is another order's. Make a new one.")
+    return order
+
+
+def plan_from_text(
+    *,
+    symbol: str,
+    side: Side,
+    amounts: Mapping[str, str | None],
+    reason: str,
+    clock: Clock,
+    asked_by: AskedBy = A_PERSON,
+) -> Order:
     """An order by hand from what a person typed: `notional` or `quantity` to buy, `fraction` to sell.
 
     Raises MasterOrderRefused.
@@ -249,13 +296,17 @@ def plan_from_text(*, symbol: str, side: Side, amounts: Mapping[str, str | None]
             raise MasterOrderRefused("amount", "A sale takes a fraction of the position, no notional and no quantity.")
         fraction = exit_fraction(given.get("fraction", "1"))
         instrument = find_instrument(symbol)
-        return plan_exit(instrument=instrument, fraction=fraction, origin=origin, reason=reason, clock=clock)
+        return plan_exit(
+            instrument=instrument, fraction=fraction, origin=origin, reason=reason, clock=clock, asked_by=asked_by
+        )
     if "fraction" in given:
         raise MasterOrderRefused("amount", "A buy takes a notional or a quantity; only a sale takes a fraction.")
     amount = entry_amount(notional=given.get("notional"), quantity=given.get("quantity"))
     market.ensure_instruments(clock=clock)
     instrument = find_instrument(symbol)
-    return plan_entry(instrument=instrument, amount=amount, origin=origin, reason=reason, clock=clock)
+    return plan_entry(
+        instrument=instrument, amount=amount, origin=origin, reason=reason, clock=clock, asked_by=asked_by
+    )
 
 
 def average_price(order: Order) -> Price | None:
@@ -276,7 +327,7 @@ def create_exit(
     origin: OrderOrigin,
     reason: str,
     now: datetime,
-    asked_by: AskedBy = NO_STRATEGY,
+    asked_by: AskedBy = A_PERSON,
 ) -> Order:
     """`plan_exit` for a caller that holds the lock on `position` in its own transaction. Raises MasterOrderRefused."""
     if not settings.ORDERS_ALLOWED:

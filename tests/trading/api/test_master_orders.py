@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rest_framework.response import Response
 
+from accounts.models import User
 from tests.copytrade import books
 from tests.copytrade.books import Fleet
 from tests.trading.api import callers
@@ -33,7 +34,8 @@ def _fresh_prices(fleet: Fleet) -> None:
 
 
 def order(body: Any) -> Response:
-    response: Response = callers.by_token(callers.operator()).post(ADDRESS, body, format="json")
+    operator = User.objects.filter(is_staff=True).first() or callers.operator()
+    response: Response = callers.by_token(operator).post(ADDRESS, body, format="json")
     return response
 
 
@@ -157,6 +159,60 @@ def test_a_price_that_kraken_does_not_tell_is_a_conflict(fleet: Fleet) -> None:
     response = order({"symbol": "BEAM-USD", "side": "buy", "notional": "9.94"})
     assert response.status_code == 409
     assert response.json()["code"] == "price_unknown"
+
+
+OURS = "7d2f3a52-5a6e-4b8e-9d5a-3f0f2f7f4c11"
+BUY = {"symbol": "BEAM-USD", "side": "buy", "notional": "9.94", "client_order_id": OURS}
+SELL = {"symbol": "BEAM-USD", "side": "sell", "fraction": "1/2", "client_order_id": OURS}
+
+
+@pytest.mark.parametrize("body", [BUY, SELL])
+def test_a_call_that_is_repeated_with_its_own_id_orders_once(fleet: Fleet, body: dict[str, str]) -> None:
+    first, again = order(body), order(body)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json()["client_order_id"] == again.json()["client_order_id"] == OURS
+    assert first.json()["id"] == again.json()["id"]
+    assert len(planned()) == 1
+
+
+def test_a_repeated_call_is_told_what_has_become_of_its_order_even_while_entries_are_stopped(fleet: Fleet) -> None:
+    order(BUY)
+    halts.stop_platform(actor="operator", reason="drill", clock=SYSTEM)
+    Order.objects.filter(client_order_id=OURS).update(state=OrderState.NOT_PLACED)
+    again = order(BUY)
+    assert (again.status_code, again.json()["state"]) == (201, "not_placed")
+    assert len(planned()) == 1
+
+
+def test_a_call_that_was_refused_may_be_repeated_with_its_id(fleet: Fleet) -> None:
+    halts.stop_platform(actor="operator", reason="drill", clock=SYSTEM)
+    assert order(BUY).status_code == 409
+    halts.resume_platform(actor="operator", clock=SYSTEM)
+    assert order(BUY).json()["client_order_id"] == OURS
+
+
+@pytest.mark.parametrize("other", [{"side": "sell", "notional": None}, {"symbol": "DOGE-USD"}])
+def test_the_id_of_another_order_is_refused(fleet: Fleet, other: dict[str, str | None]) -> None:
+    order(BUY)
+    response = order({name: text for name, text in (BUY | other).items() if text is not None})
+    assert (response.status_code, response.json()["code"]) == (409, "client_order_id_used")
+    assert len(planned()) == 1
+
+
+def test_the_id_of_a_followers_order_is_refused_and_not_shown(fleet: Fleet) -> None:
+    ann: Account = books.follower(fleet, "ann@example.com")
+    theirs = books.order(ann, fleet.beam, kind="entry", quantity="10", now=fleet.now)
+    response = order(BUY | {"client_order_id": str(theirs.client_order_id)})
+    assert (response.status_code, response.json()["code"]) == (409, "client_order_id_used")
+    assert planned() == []
+
+
+@pytest.mark.parametrize("text", ["", "1", "not-an-id", None, 7, ["x"]])
+def test_an_id_that_is_no_uuid_is_named(fleet: Fleet, text: object) -> None:
+    response = order(BUY | {"client_order_id": text})
+    assert response.status_code == 400
+    assert list(response.json()) == ["client_order_id"]
+    assert planned() == []
 
 
 def test_only_operators_trade_for_the_master(fleet: Fleet) -> None:

@@ -60,7 +60,7 @@ def position(account: Account, beam: Instrument, clock: MovedClock) -> Position:
         origin=OrderOrigin.STRATEGY,
         reason="apex: score 80",
         clock=clock,
-        entry_plan=StrategyEntry("apex", "1", "abc", PLAN, NOW - timedelta(seconds=20)),
+        asked_by=StrategyEntry("apex", "1", "abc", PLAN, NOW - timedelta(seconds=20)),
     )
     return master_books.fill(order, at_price="0.003", now=clock.now())
 
@@ -250,7 +250,7 @@ def test_an_error_in_one_position_does_not_stop_the_watch_of_the_next(
         origin=OrderOrigin.STRATEGY,
         reason="",
         clock=clock,
-        entry_plan=StrategyEntry("apex", "1", "abc", PLAN, NOW),
+        asked_by=StrategyEntry("apex", "1", "abc", PLAN, NOW),
     )
     master_books.fill(order, at_price="0.003", now=clock.now())
     Levels.objects.update(strategy="forgotten")
@@ -272,7 +272,7 @@ def test_levels_that_cannot_be_made_do_not_stop_the_watch_of_the_next(
         origin=OrderOrigin.STRATEGY,
         reason="",
         clock=clock,
-        entry_plan=StrategyEntry("apex", "1", "abc", PLAN, NOW),
+        asked_by=StrategyEntry("apex", "1", "abc", PLAN, NOW),
     )
     master_books.fill(order, at_price="0.003", now=clock.now())
     KeptPlan.objects.filter(order__instrument=beam).update(plan={"reference": "spoilt"})
