@@ -33,6 +33,7 @@ ROUTES = {
     "trading.tasks.refresh_prices": "default",
     "trading.tasks.measure_venue_clock": "default",
     "trading.tasks.record_equity": "default",
+    "trading.tasks.thin_equity": "default",
     "trading.tasks.keep_candles": "default",
     "copytrade.tasks.watch": "default",
     "trading.tasks.mail_alerts": "default",
@@ -94,6 +95,7 @@ BEAT = {
         # Whether a check is due, every ten minutes, is read from the last ones.
         (60.0, "copytrade.tasks.ask_books_check"),
         (300.0, "trading.tasks.refresh_instruments"),
+        (600.0, "trading.tasks.thin_equity"),
         (3600.0, "trading.tasks.refresh_fees"),
         (3600.0, "trading.tasks.check_credentials_daily"),
     )

@@ -86,6 +86,11 @@ def record_equity() -> None:
 
 
 @shared_task
+def thin_equity() -> None:
+    equity.thin(clock=SYSTEM)
+
+
+@shared_task
 def send_entries() -> None:
     sending.send_ready(OrderKind.ENTRY, clock=SYSTEM)
 

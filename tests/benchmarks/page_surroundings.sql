@@ -25,12 +25,13 @@ FROM trading_position p JOIN trading_instrument i ON i.id = p.instrument_id WHER
 INSERT INTO trading_assetbalance (account_id, asset, total, hold, as_of)
 SELECT account_id, 'AIR' || n, n, 0, %(now)s FROM who CROSS JOIN generate_series(1, 3) AS n;
 
--- A point every half minute for those whose curves are drawn, some for everybody else, in the order of time.
+-- For those whose curves are drawn what is kept: a point every half minute of a day, two of each hour before (equity.thin).
+-- Some for everybody else, in the order of time.
 INSERT INTO trading_equitypoint (account_id, at, equity, cash, profit)
 SELECT account_id, at, 500 + gained, 450 + gained / 2, gained
 FROM (
     SELECT w.account_id, %(now)s::timestamptz - n * interval '30 s' AS at, 20 + 15 * sin(n / 700.0)::numeric(12, 6) AS gained
-    FROM who w CROSS JOIN generate_series(1, %(points)s) AS n WHERE w.number IN (0, 1, %(followers)s)
+    FROM who w CROSS JOIN generate_series(1, %(points)s) AS n WHERE w.number IN (0, 1, %(followers)s) AND (n <= 2880 OR mod(n, 60) = 0)
     UNION ALL
     SELECT w.account_id, %(now)s::timestamptz - n * interval '12 hours' - w.number * interval '1 ms', mod(w.number + n, 40)
     FROM who w CROSS JOIN generate_series(1, %(points_of_others)s) AS n WHERE w.number NOT IN (0, 1, %(followers)s)

@@ -39,6 +39,15 @@ class Movement:
     amount: Decimal
 
 
+def spaced(instants: Sequence[datetime], most: int) -> list[int]:
+    """Which of these, oldest first, to show when there is room for `most`: the last of each of as many equal spans, or all."""
+    if len(instants) <= most:
+        return list(range(len(instants)))
+    first, span = instants[0], (instants[-1] - instants[0]) / most
+    lasts = {min((at - first) // span, most - 1) if span else 0: index for index, at in enumerate(instants)}
+    return list(lasts.values())
+
+
 def movements(points: Sequence[Point]) -> list[Movement]:
     """Deposits and withdrawals among `points`, oldest first.
 

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import F, Window
-from django.db.models.functions import RowNumber
-
 from trading.domain import equity_curve
 from trading.domain.equity_curve import Movement, Point
 from trading.models import EquityPoint
@@ -44,20 +41,25 @@ class Curve:
 
 
 def read(account_id: int, *, since: datetime | None) -> Curve:
-    """At most `POINTS_MAX` evenly spaced points, oldest first, the newest always among them.
+    """At most `POINTS_MAX` points evenly spaced in time, oldest first, the newest always among them.
 
     Of each its predecessor is read too: a payment counts once two records in a row agree on it.
     """
     recorded = EquityPoint.objects.filter(account_id=account_id)
     if since is not None:
         recorded = recorded.filter(at__gt=since)
-    stride = -(-recorded.count() // POINTS_MAX) or 1
-    numbered = recorded.annotate(number=Window(RowNumber(), order_by=F("at").desc()) - 1)
-    pairs = numbered.annotate(rest=F("number") % stride).filter(rest__in=(0, 1)).order_by("at")
-    rows = list(pairs.values_list("at", "equity", "cash", "profit", "rest"))
-    points = [Point(at, value, cash, profit) for at, value, cash, profit, _ in rows]
-    shown = [point for point, row in zip(points, rows, strict=True) if row[4] == 0]
-    return Curve(_with_payments(shown, equity_curve.movements(points)))
+    every = list(recorded.order_by("at", "pk").values_list("pk", "at"))
+    shown = equity_curve.spaced([at for _, at in every], POINTS_MAX)
+    wanted = sorted({*shown, *(index - 1 for index in shown if index > 0)})
+    rows = recorded.in_bulk([every[index][0] for index in wanted])
+    # What is thinned out meanwhile is not missed.
+    points = {index: _point(rows[every[index][0]]) for index in wanted if every[index][0] in rows}
+    movements = equity_curve.movements(list(points.values()))
+    return Curve(_with_payments([points[index] for index in shown if index in points], movements))
+
+
+def _point(row: EquityPoint) -> Point:
+    return Point(row.at, row.equity, row.cash, row.profit)
 
 
 def _with_payments(shown: Sequence[Point], movements: Sequence[Movement]) -> list[CurvePoint]:

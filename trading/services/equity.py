@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.db import transaction
 
-from trading.models import Account, EquityPoint
+from trading.models import Account, EquityPoint, Schedule
 from trading.selectors import equity as worth
 from trading.selectors import profit
 from trading.services import bulk, loss_limits
@@ -17,6 +20,14 @@ _READ = (
     *("user_id", "balances_as_of", "last_fill_at", "taker_fee"),
     *(f"user__risk__{name}" for name in ("allocation", "max_daily_loss", "max_drawdown", "close_only_until")),
 )
+
+#: A point every half minute would be a gigabyte a year for ten accounts.
+WHOLE_FOR = timedelta(days=1)
+HOUR = timedelta(hours=1)
+#: The row's instant: what is older was thinned.
+THINNED = "equity thinned"
+ACCOUNTS_AT_ONCE = 500
+ROWS_AT_ONCE = 10_000
 
 
 def record(*, clock: Clock) -> int:
@@ -42,3 +53,40 @@ def record(*, clock: Clock) -> int:
         bulk.insert_each(points)
         loss_limits.keep_peaks(points)
     return len(points)
+
+
+def thin(*, clock: Clock) -> int:
+    """Of what was recorded more than a day ago, two points an hour stay: the last, and the highest profit, from which a drawdown
+    is measured. How many went.
+    """
+    until = _hour(clock.now() - WHOLE_FOR)
+    oldest = EquityPoint.objects.order_by("pk").values_list("at", flat=True).first()
+    row, _ = Schedule.objects.get_or_create(name=THINNED, defaults={"due_at": _hour(oldest) if oldest else until})
+    accounts = list(Account.objects.order_by("pk").values_list("pk", flat=True))
+    begin, gone = row.due_at, 0
+    while begin < until:
+        for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
+            gone += _thin_hour(begin, accounts[start : start + ACCOUNTS_AT_ONCE])
+        begin += HOUR
+        # Hour by hour, so that whoever is interrupted has got somewhere.
+        Schedule.objects.filter(name=THINNED).update(due_at=begin)
+    return gone
+
+
+def _thin_hour(begin: datetime, account_ids: Sequence[int]) -> int:
+    recorded = EquityPoint.objects.filter(account__in=account_ids, at__gte=begin, at__lt=begin + HOUR)
+    rows = list(recorded.order_by("account", "at", "pk").values_list("pk", "account", "profit"))
+    last = {account_id: pk for pk, account_id, _ in rows}.values()
+    # The last of equals, as the peak that is remembered is.
+    highest = {account_id: pk for pk, account_id, _ in sorted(rows, key=lambda row: row[2])}.values()
+    # The highest since the limit tripped may be any of them.
+    spared = loss_limits.tripped_on_drawdown(account_ids, since=begin, until=begin + HOUR)
+    wanted = {*last, *highest}
+    surplus = [pk for pk, account_id, _ in rows if pk not in wanted and account_id not in spared]
+    for start in range(0, len(surplus), ROWS_AT_ONCE):
+        EquityPoint.objects.filter(pk__in=surplus[start : start + ROWS_AT_ONCE]).delete()
+    return len(surplus)
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)

@@ -64,6 +64,12 @@ def keep_peaks(points: Iterable[EquityPoint]) -> None:
         bulk.update_each(higher, ("profit", "equity"))
 
 
+def tripped_on_drawdown(account_ids: Collection[int], *, since: datetime, until: datetime) -> frozenset[int]:
+    """Whose drawdown is counted anew from an instant in this time (`until` left out)."""
+    tripped = Event.objects.filter(account__in=account_ids, kind=EventKind.STOPPED, actor=DRAWDOWN_LIMIT)
+    return frozenset(tripped.filter(at__gte=since, at__lt=until).order_by().values_list("account", flat=True))
+
+
 def _has_limits(risk: RiskSettings, *, now: datetime) -> bool:
     if risk.close_only_until is not None and risk.close_only_until > now:
         return False

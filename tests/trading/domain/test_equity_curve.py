@@ -8,7 +8,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading.domain.equity_curve import Point, drawdowns, movements
+from trading.domain.equity_curve import Point, drawdowns, movements, spaced
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 D = Decimal
@@ -118,3 +118,24 @@ def test_drawdown_is_a_part_of_the_equity_at_the_peak() -> None:
 
 def test_an_account_without_equity_has_no_drawdown() -> None:
     assert drawdowns([Point(START, D(0), D(0), D(0)), Point(START, D(0), D(0), D(-1))]) == [0, 0]
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=200), st.integers(1, 40))
+def test_points_shown_are_spread_over_time_and_end_with_the_newest(seconds: list[int], most: int) -> None:
+    instants = [START + timedelta(seconds=second) for second in sorted(seconds)]
+    shown = spaced(instants, most)
+    assert shown == sorted(set(shown))
+    assert shown[-1] == len(instants) - 1
+    if len(instants) <= most:
+        assert len(shown) == len(instants)
+        return
+    assert len(shown) <= most
+    span = (instants[-1] - instants[0]) / most
+    # No span that has a point is passed over.
+    for at in instants:
+        assert any(at <= instants[index] <= at + span + timedelta(microseconds=most) for index in shown)
+
+
+def test_of_no_points_none_are_shown() -> None:
+    assert spaced([], 10) == []
