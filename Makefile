@@ -37,7 +37,7 @@ bench-backtest: ## time a backtest of five pairs x 35,000 candles of ../shared/m
 bench-pages: ## time every page and list of the API with 10,000 followers, some four minutes (FOLLOWERS=1000 ROWS=100000 for less)
 	@$(FIND_PYTHON)
 
-chaos: ## kill processes at every point of a trade, lose answers, stop at random instants: two hours (TIMES=1 or PARTS=sends for less)
+chaos: ## kill processes at every point of a trade, lose answers, stop at random instants: an hour (TIMES=1 or PARTS=sends for less)
 	@$(FIND_PYTHON)
 
 simulate: ## the engine under seeded faults on a simulated clock (SEEDS=10000 SEED_START=0 JOBS=2)
