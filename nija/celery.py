@@ -94,8 +94,8 @@ BEAT = {
         (30.0, "trading.tasks.keep_candles"),
         # Whether a check is due, every ten minutes, is read from the last ones.
         (60.0, "copytrade.tasks.ask_books_check"),
+        (60.0, "trading.tasks.thin_equity"),
         (300.0, "trading.tasks.refresh_instruments"),
-        (600.0, "trading.tasks.thin_equity"),
         (3600.0, "trading.tasks.refresh_fees"),
         (3600.0, "trading.tasks.check_credentials_daily"),
     )

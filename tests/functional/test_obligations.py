@@ -202,6 +202,30 @@ def test_exits_that_are_fanned_out_in_another_order_than_they_were_given_in_are_
     fleet.assert_books_agree()
 
 
+def test_a_sale_whose_copy_is_not_written_yet_is_not_planned_with_one_that_is(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    bought, clock, ada = fleet.held(fleet["ada"]), fleet.world.clock, fleet["ada"]
+    sold = []
+    for _ in range(2):
+        fleet.sell(fraction="1/2")
+        fleet.world.send(OrderKind.EXIT)
+    for signal in Signal.objects.filter(kind="exit").order_by("sequence"):
+        with transaction.atomic():
+            fan_out._fan_out(signal, now=clock.now())
+        assert exits.plan_due(clock=clock) == 1
+        fleet.world.send(OrderKind.EXIT)
+        fleet.world.refresh()
+        sold.append(bought - fleet.held(ada))
+    assert abs(sold[0] - bought / 2) <= LOT
+    assert abs(sold[1] - bought * 3 / 4) <= 2 * LOT
+    fleet.live(2)
+    orders = [fleet.copy(ada, sequence=sequence).order for sequence in (2, 3)]
+    assert len(set(orders)) == len(fleet.at_exchange(ada, "sell")) == 2
+    assert None not in orders
+
+
 def test_an_unsellable_rest_is_sold_with_the_part_that_was_owed(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world, "ada", multiplier=Decimal("0.1"))
     fleet.buy()

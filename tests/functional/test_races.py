@@ -534,10 +534,12 @@ def test_two_calls_with_the_same_id_order_once_for_the_master(
     looked = one.hold(monkeypatch, master_orders, "ordered_before", when="after")
     one.start()
     looked.until_reached()
-    theirs = other.start().until_it_ends()
+    theirs, is_new = other.start().until_it_ends()
     looked.let_go()
+    mine, is_mine = one.until_it_ends()
 
-    assert one.until_it_ends().pk == theirs.pk
+    assert mine.pk == theirs.pk
+    assert (is_new, is_mine) == (True, False)
     fleet.live(3)
     assert fleet.asked(fleet.master) == before + 1
 

@@ -440,11 +440,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "plans a sale before its copy is written",
         "copytrade/selectors/obligations.py",
-        "return Signal.objects.filter(fan_out__isnull=False)",
-        "return Signal.objects.all()",
+        "        else:\n            signals[signal.instrument_id].append(signal)\n",
+        "        signals[signal.instrument_id].append(signal)\n",
+        (OBLIGATIONS + "test_a_sale_whose_copy_is_not_written_yet_is_not_planned_with_one_that_is",),
+    ),
+    Mutant(
+        "thins out the peak a drawdown is counted from",
+        "trading/services/equity.py",
+        "if pk not in wanted and account_id not in spared]",
+        "if pk not in wanted]",
         (
-            "tests/functional/test_golden_numbers.py::"
-            "test_a_sale_planned_the_moment_the_master_sold_is_told_by_its_copy",
+            "tests/trading/services/test_equity_thinning.py::"
+            "test_the_highest_since_the_limit_tripped_stays_though_the_hour_had_a_higher_one",
         ),
     ),
     Mutant(

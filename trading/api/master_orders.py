@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import uuid
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -41,7 +41,7 @@ class MasterOrderSerializer(serializers.Serializer[object]):
         help_text="Sale: above 0 and at most 1, such as 1, 0.5 or 1/3; 1 if left out.",
     )
     client_order_id = serializers.UUIDField(
-        required=False, help_text="Yours, new for each order: of calls with the same one only the first orders."
+        required=False, help_text="Yours, new for each order: of calls with the same one only one orders."
     )
     reason = serializers.CharField(
         max_length=master_orders.REASON_MAX, required=False, default=BY_HAND, help_text="Shown to followers."
@@ -74,21 +74,20 @@ class MasterOrdersView(APIView):
     @extend_schema(
         operation_id="master_order",
         request=MasterOrderSerializer,
-        responses={201: OrderSerializer, 400: RefusalSerializer, 409: RefusalSerializer},
+        responses={200: OrderSerializer, 201: OrderSerializer, 400: RefusalSerializer, 409: RefusalSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Order now. The answer is the order as it is written down; ask `orders` for what became of it.
+        """Order now. 201: the order as it is written down; ask `orders` for what became of it.
 
-        A call with a `client_order_id` may be repeated when its answer got lost: only one of them orders, all get its order, whatever
-        else they ask for. Without one each call is a new order.
+        A call with a `client_order_id` may be repeated when its answer got lost, and keeps the id until its fate is known. If it
+        ordered before, the answer is 200 and that order, whatever amount is named now. Without an id each call is a new order.
         """
         given = MasterOrderSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         asked = given.validated_data
-        client_order_id = asked.get("client_order_id")
-        plan = partial(master_orders.plan_once, client_order_id) if client_order_id else master_orders.plan_from_text
         try:
-            order = plan(
+            order, is_new = master_orders.plan_once(
+                asked.get("client_order_id") or uuid.uuid4(),
                 symbol=asked["symbol"],
                 side=Side(asked["side"]),
                 amounts={name: asked.get(name) for name in AMOUNTS},
@@ -98,7 +97,8 @@ class MasterOrdersView(APIView):
         except MasterOrderRefused as refusal:
             return _refused(refusal.code, refusal.sentence)
         stored = Order.objects.select_related("instrument").get(pk=order.pk)
-        return private(Response(OrderSerializer(stored).data, status=status.HTTP_201_CREATED))
+        answered = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
+        return private(Response(OrderSerializer(stored).data, status=answered))
 
 
 def _refused(code: str, sentence: str) -> Response:

@@ -246,23 +246,25 @@ def plan_exit(
 
 def plan_once(
     client_order_id: uuid.UUID, *, symbol: str, side: Side, amounts: Mapping[str, str | None], reason: str, clock: Clock
-) -> Order:
-    """`plan_from_text` for a caller who may have to ask again: the first call with this id orders, the others get its order.
+) -> tuple[Order, bool]:
+    """`plan_from_text` for a caller who may have to ask again: the first call with this id orders, the others get its order,
+    whatever amount they name. And whether this one was the first.
 
-    Raises MasterOrderRefused, after which nothing has been ordered with this id, unless it is another order's.
+    Raises MasterOrderRefused: this call ordered nothing. One before it with the same id may still be under way.
     """
     before = ordered_before(client_order_id, symbol=symbol, side=side)
     if before is not None:
-        return before
+        return before, False
     try:
         asked_by = replace(A_PERSON, client_order_id=client_order_id)
-        return plan_from_text(symbol=symbol, side=side, amounts=amounts, reason=reason, clock=clock, asked_by=asked_by)
+        order = plan_from_text(symbol=symbol, side=side, amounts=amounts, reason=reason, clock=clock, asked_by=asked_by)
     except (IntegrityError, MasterOrderRefused):
         # The same call, made at the same moment, may have come first; the row's unique id then let one of them through.
         before = ordered_before(client_order_id, symbol=symbol, side=side)
         if before is None:
             raise
-        return before
+        return before, False
+    return order, True
 
 
 def ordered_before(client_order_id: uuid.UUID, *, symbol: str, side: Side) -> Order | None:

@@ -169,7 +169,7 @@ SELL = {"symbol": "BEAM-USD", "side": "sell", "fraction": "1/2", "client_order_i
 @pytest.mark.parametrize("body", [BUY, SELL])
 def test_a_call_that_is_repeated_with_its_own_id_orders_once(fleet: Fleet, body: dict[str, str]) -> None:
     first, again = order(body), order(body)
-    assert (first.status_code, again.status_code) == (201, 201)
+    assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["client_order_id"] == again.json()["client_order_id"] == OURS
     assert first.json()["id"] == again.json()["id"]
     assert len(planned()) == 1
@@ -180,7 +180,14 @@ def test_a_repeated_call_is_told_what_has_become_of_its_order_even_while_entries
     halts.stop_platform(actor="operator", reason="drill", clock=SYSTEM)
     Order.objects.filter(client_order_id=OURS).update(state=OrderState.NOT_PLACED)
     again = order(BUY)
-    assert (again.status_code, again.json()["state"]) == (201, "not_placed")
+    assert (again.status_code, again.json()["state"]) == (200, "not_placed")
+    assert len(planned()) == 1
+
+
+def test_a_repeated_call_that_names_another_amount_is_told_that_it_ordered_nothing_new(fleet: Fleet) -> None:
+    first = order(BUY).json()
+    again = order(BUY | {"notional": "5"})
+    assert (again.status_code, again.json()["quantity"]) == (200, first["quantity"])
     assert len(planned()) == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -97,25 +97,38 @@ def test_thinning_goes_on_where_it_was_and_takes_nothing_twice(clock: StepClock)
     assert equity.thin(clock=clock) == 0
 
 
-def test_an_interrupted_thinning_is_finished_by_the_next(clock: StepClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_hour_is_begun_when_the_time_is_over_and_the_next_goes_on(
+    clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded(joined(clock), walk(4, 30 * 120), clock=clock)
-    real, calls = equity._thin_hour, []
+    real, hours = equity._thin_hour, []
 
-    def dies_in_the_third_hour(*args: object) -> int:
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
+    def slow(begin: datetime, account_ids: Sequence[int]) -> int:
+        hours.append(begin)
+        clock.move(6)
+        return real(begin, account_ids)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(equity, "_thin_hour", dies_in_the_third_hour)
-        with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(equity, "_thin_hour", slow)
+    for done in (2, 4, 6):
+        assert equity.thin(clock=clock) > 0
+        assert len(hours) == len(set(hours)) == done
+    assert hours == sorted(hours)
+
+
+def test_two_that_thin_at_once_share_the_hours(clock: StepClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(joined(clock), walk(6, 30 * 120), clock=clock)
+    real, hours = equity._thin_hour, []
+
+    def another_comes_between(begin: datetime, account_ids: Sequence[int]) -> int:
+        hours.append(begin)
+        if len(hours) == 2:
             equity.thin(clock=clock)
-    left = EquityPoint.objects.count()
-    assert equity.thin(clock=clock) > 300
-    assert EquityPoint.objects.count() < left
-    old = EquityPoint.objects.filter(at__lt=equity._hour(clock.now() - timedelta(days=1)))
-    assert old.count() <= 2 * 7
+        return real(begin, account_ids)
+
+    monkeypatch.setattr(equity, "_thin_hour", another_comes_between)
+    equity.thin(clock=clock)
+    assert len(hours) == len(set(hours)) == 6
+    assert equity.thin(clock=clock) == 0
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -145,6 +158,22 @@ def test_a_drawdown_limit_set_later_finds_the_peak_it_would_have_found_before(cl
     assert before[0] is not None
     assert equity.thin(clock=clock) > 100
     assert peak() == before
+
+
+def test_the_highest_since_the_limit_tripped_stays_though_the_hour_had_a_higher_one(clock: StepClock) -> None:
+    ada = joined(clock)
+    clock.be_set((equity._hour(clock.now()) - clock.now()).total_seconds() + 1800)
+    # The first full hour: its highest before the trip, the highest since then not its last, and lower ever after.
+    profits = [D(1)] * 3 + [D(90)] + [D(0)] * 56 + [D(70)] + [D(1)] * (27 * 120 - 1)
+    points = recorded(ada, profits, clock=clock)
+    tripped = points[30].at + timedelta(seconds=7)
+    assert equity._hour(points[3].at) == equity._hour(tripped) == equity._hour(points[61].at)
+    Event.objects.create(at=tripped, kind=EventKind.STOPPED, account=ada, actor=DRAWDOWN_LIMIT, message="A drawdown")
+    RiskSettings.objects.filter(user=ada.user).update(max_drawdown=D("0.9"))
+    assert equity.thin(clock=clock) > 100
+    account = Account.objects.select_related("user__risk").get()
+    loss_limits.check([Known(account, Money(D(1)), Money(D(101)))], now=clock.now())
+    assert EquityPeak.objects.get().profit == 70
 
 
 def test_a_curve_of_days_is_even_in_time_where_most_points_are_of_the_last_day(clock: StepClock) -> None:
