@@ -31,8 +31,8 @@ from trading.services import (
     fees,
     intake,
     levels,
+    manual_orders,
     market,
-    master_orders,
     outside,
     reconciliation,
     sending,
@@ -262,7 +262,7 @@ class Engine:
         market.refresh_prices(clock=self.clock)
         balances.refresh_due(clock=self.clock)
         try:
-            master_orders.plan_from_text(symbol=symbol, side=side, amounts=amounts, reason="By hand", clock=self.clock)
+            manual_orders.plan_from_text(symbol=symbol, side=side, amounts=amounts, reason="By hand", clock=self.clock)
         except MasterOrderRefused as refusal:
             logger.warning("%s %s by hand: %s", side.value, symbol, refusal.sentence)
 

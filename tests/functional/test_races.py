@@ -22,7 +22,7 @@ from trading import doorbell
 from trading.domain.instrument import Side
 from trading.domain.order_state import OrderState
 from trading.models import Event, Execution, Order, OrderKind, OrderOrigin, Signal
-from trading.services import alerts, asking, balances, booking, halts, lanes, master_orders, outside, sending
+from trading.services import alerts, asking, balances, booking, halts, lanes, manual_orders, outside, sending
 from trading.services.lanes import Purpose
 
 pytestmark = [
@@ -528,10 +528,10 @@ def test_two_calls_with_the_same_id_order_once_for_the_master(
     fleet.live(3)
     amounts = {"notional": "9"} if side is Side.BUY else {"fraction": "1"}
     asked = {"symbol": BEAM, "side": side, "amounts": amounts, "reason": "Race", "clock": fleet.world.clock}
-    call = partial(master_orders.plan_once, uuid.uuid4(), **asked)
+    call = partial(manual_orders.plan_once, uuid.uuid4(), **asked)
     before = fleet.asked(fleet.master)
     one, other = Actor(call), Actor(call)
-    looked = one.hold(monkeypatch, master_orders, "ordered_before", when="after")
+    looked = one.hold(monkeypatch, manual_orders, "ordered_before", when="after")
     one.start()
     looked.until_reached()
     theirs, is_new = other.start().until_it_ends()

@@ -26,6 +26,7 @@ from trading.services import (
     fees,
     intake,
     levels,
+    manual_orders,
     market,
     master_orders,
     outside,
@@ -156,7 +157,7 @@ class World:
         return MarketPrice.objects.get(instrument__symbol=symbol, instrument__venue=self.url).bid
 
     def master_buys(self, symbol: str, *, quantity: str | None = None, notional: str | None = None) -> Order:
-        amount = master_orders.entry_amount(quantity=quantity, notional=notional)
+        amount = manual_orders.entry_amount(quantity=quantity, notional=notional)
         self.refresh()
         return master_orders.plan_entry(
             instrument=self.instrument(symbol),
@@ -169,7 +170,7 @@ class World:
     def master_sells(self, symbol: str, *, fraction: str = "1") -> Order:
         return master_orders.plan_exit(
             instrument=self.instrument(symbol),
-            fraction=master_orders.exit_fraction(fraction),
+            fraction=manual_orders.exit_fraction(fraction),
             origin=OrderOrigin.MANUAL,
             reason="By hand",
             clock=self.clock,

@@ -17,7 +17,7 @@ from trading.api.lists import private
 from trading.api.orders import SIDES, OrderSerializer
 from trading.domain.instrument import Side
 from trading.models import Order
-from trading.services import master_orders
+from trading.services import manual_orders, master_orders
 from trading.services.clock import SYSTEM
 from trading.services.master_orders import MasterOrderRefused
 
@@ -86,7 +86,7 @@ class MasterOrdersView(APIView):
         given.is_valid(raise_exception=True)
         asked = given.validated_data
         try:
-            order, is_new = master_orders.plan_once(
+            order, is_new = manual_orders.plan_once(
                 asked.get("client_order_id") or uuid.uuid4(),
                 symbol=asked["symbol"],
                 side=Side(asked["side"]),

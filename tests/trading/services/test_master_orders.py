@@ -13,7 +13,7 @@ from trading.domain.instrument import Side
 from trading.domain.money import Money, Quantity
 from trading.domain.order_state import OrderState
 from trading.models import Account, AssetBalance, Control, Instrument, MarketPrice, Order, OrderOrigin, Position, Venue
-from trading.services import market, master_orders
+from trading.services import manual_orders, market, master_orders
 from trading.services.master_orders import MasterOrderRefused
 
 pytestmark = pytest.mark.django_db
@@ -67,23 +67,23 @@ def test_the_golden_entry_is_ready_limited_and_carries_the_equity_before_it(
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-5", "0", "1e30", "ten", ""])
 def test_an_amount_that_is_no_usable_number_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(MasterOrderRefused, match=r"(cannot be used|is above zero)"):
-        master_orders.entry_amount(notional=text)
+        manual_orders.entry_amount(notional=text)
 
 
 def test_a_buy_takes_either_money_or_a_quantity() -> None:
     with pytest.raises(MasterOrderRefused, match="either"):
-        master_orders.entry_amount(notional="5", quantity="5")
-    assert master_orders.entry_amount(quantity="5") == Quantity(D(5))
+        manual_orders.entry_amount(notional="5", quantity="5")
+    assert manual_orders.entry_amount(quantity="5") == Quantity(D(5))
 
 
 @pytest.mark.parametrize("text", ["0", "1.01", "-1", "NaN", "1/0", "half", "1e-999999999"])
 def test_a_share_to_sell_lies_above_zero_and_at_most_one(text: str) -> None:
     with pytest.raises(MasterOrderRefused, match="is not a share"):
-        master_orders.exit_fraction(text)
+        manual_orders.exit_fraction(text)
 
 
 def test_a_share_may_be_written_as_a_fraction() -> None:
-    assert master_orders.exit_fraction("1/3") == Fraction(1, 3)
+    assert manual_orders.exit_fraction("1/3") == Fraction(1, 3)
 
 
 @pytest.mark.parametrize("symbol", ["DOGGY-USD", "BTC-EUR", "", "'; DROP TABLE"])
@@ -246,5 +246,5 @@ def test_waiting_ends_when_the_order_is_final_and_gives_up_in_time(beam: Instrum
 def test_words_of_a_sale_and_of_a_buy_do_not_mix(beam: Instrument, clock: MovedClock) -> None:
     for side, amounts in ((Side.SELL, {"notional": "5"}), (Side.BUY, {"fraction": "1"})):
         with pytest.raises(MasterOrderRefused, match="fraction"):
-            master_orders.plan_from_text(symbol="BEAM-USD", side=side, amounts=amounts, reason="", clock=clock)
+            manual_orders.plan_from_text(symbol="BEAM-USD", side=side, amounts=amounts, reason="", clock=clock)
     assert Decimal(0) == sum(Order.objects.values_list("quantity", flat=True))

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from trading.domain.instrument import Side
 from trading.domain.money import plain
 from trading.models import Order
-from trading.services import master_orders
+from trading.services import manual_orders, master_orders
 from trading.services.clock import SYSTEM
 from trading.services.master_orders import MasterOrderRefused
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
-            order = master_orders.plan_from_text(
+            order = manual_orders.plan_from_text(
                 symbol=options["symbol"],
                 side=Side(options["side"]),
                 amounts={name: options[name] for name in ("notional", "quantity", "fraction")},
