@@ -57,13 +57,13 @@ def record(*, clock: Clock) -> int:
     return len(points)
 
 
-def thin(*, clock: Clock, budget_s: float = BUDGET_S) -> int:
+def thin(*, clock: Clock) -> int:
     """Of what was recorded more than a day ago, two points an hour stay: the last, and the highest profit, from which a drawdown
     is measured. How many went.
 
-    No hour is begun after `budget_s` seconds: whoever plans and looks at prices has the same processes.
+    No hour is begun after `BUDGET_S`: whoever plans and looks at prices has the same processes.
     """
-    ends_s = clock.uptime() + budget_s
+    ends_s = clock.uptime() + BUDGET_S
     until = _hour(clock.now() - WHOLE_FOR)
     oldest = EquityPoint.objects.order_by("pk").values_list("at", flat=True).first()
     row, _ = Schedule.objects.get_or_create(name=THINNED, defaults={"due_at": _hour(oldest) if oldest else until})

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from accounts.models import RiskSettings
 from trading import doorbell
@@ -66,8 +66,8 @@ def keep_peaks(points: Iterable[EquityPoint]) -> None:
 
 def tripped_on_drawdown(account_ids: Collection[int], *, since: datetime, until: datetime) -> frozenset[int]:
     """Whose drawdown is counted anew from an instant in this time (`until` left out)."""
-    tripped = Event.objects.filter(account__in=account_ids, kind=EventKind.STOPPED, actor=DRAWDOWN_LIMIT)
-    return frozenset(tripped.filter(at__gte=since, at__lt=until).order_by().values_list("account", flat=True))
+    found = _tripped(account_ids).filter(at__gte=since, at__lt=until)
+    return frozenset(found.order_by().values_list("account", flat=True))
 
 
 def _has_limits(risk: RiskSettings, *, now: datetime) -> bool:
@@ -111,8 +111,7 @@ def _drawdown(one: Known, peak: EquityPeak) -> tuple[Decimal, Decimal]:
 
 def _peaks(account_ids: Collection[int]) -> Mapping[int, EquityPeak]:
     """The peaks of these accounts; one that is missing, or counts from before the limit last tripped, is found among all points."""
-    tripped = Event.objects.filter(account__in=account_ids, kind=EventKind.STOPPED, actor=DRAWDOWN_LIMIT)
-    since = dict(tripped.order_by().values_list("account").annotate(Max("at")))
+    since = dict(_tripped(account_ids).order_by().values_list("account").annotate(Max("at")))
     with transaction.atomic():
         locked = EquityPeak.objects.select_for_update().filter(account__in=account_ids).order_by("pk")
         peaks = {peak.account_id: peak for peak in locked}
@@ -125,6 +124,10 @@ def _peaks(account_ids: Collection[int]) -> Mapping[int, EquityPeak]:
             # Somebody else may have been quicker, and then knows as much or more.
             EquityPeak.objects.bulk_create(missing, ignore_conflicts=True)
     return peaks | {peak.account_id: peak for peak in missing}
+
+
+def _tripped(account_ids: Collection[int]) -> QuerySet[Event]:
+    return Event.objects.filter(account__in=account_ids, kind=EventKind.STOPPED, actor=DRAWDOWN_LIMIT)
 
 
 def _find(peaks: Collection[EquityPeak], since: Mapping[int, datetime]) -> None:
