@@ -40,7 +40,7 @@ PENDING_BATCH_MAX = 50
 _OPENABLE = frozenset({Credential.Status.PENDING, Credential.Status.ACTIVE})
 
 EXPIRED = (
-    "Kraken could not be reached within ten minutes, so the key was forgotten. Nothing was connected; submit it again."
+    "The key could not be connected within ten minutes, so it was forgotten. Nothing was changed; submit it again."
 )
 SUPERSEDED = "Another key was submitted before this one was checked; this one was forgotten."
 

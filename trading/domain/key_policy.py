@@ -23,12 +23,16 @@ FORBIDDEN = {
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """What the exchange says about a key. `permissions` is None when it did not say; `iban` names the Kraken account."""
+    """What the exchange says about a key. `permissions` is None when it did not say; `iban` names the Kraken account.
+
+    `sees_all`: its queries are told of orders and trades of any date.
+    """
 
     permissions: frozenset[str] | None
     nonce_window: int
     iban: str
     valid_until: datetime | None = None
+    sees_all: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,12 @@ def verdict(facts: KeyFacts, *, now: datetime) -> Accepted | Refused:
         )
     if facts.valid_until is not None and facts.valid_until <= now:
         return Refused("This key has expired at Kraken. Create one without an expiry date and submit that.")
+    if not facts.sees_all:
+        # An order that such a key cannot see would be proved absent and sent again.
+        return Refused(
+            "This key sees only orders and trades of certain dates (its query start or end date), and NIJA must see what became "
+            "of every order. Create one without these dates at Kraken and submit that."
+        )
     if not facts.iban:
         return Refused("Kraken did not say which account this key belongs to. Create a new key and submit that.")
     return Accepted()

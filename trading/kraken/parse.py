@@ -322,13 +322,14 @@ def api_key_info(found: Mapping[str, Any]) -> ApiKeyInfo:
     except Unparsable as error:
         raise PermissionsUnknown(error.sentence) from None
     allowlist = either("ipAllowlist", "ip_allowlist")
-    valid_until = wire.optional_instant(either("validUntil", "valid_until"), "validUntil")
     return ApiKeyInfo(
         name=str(either("apiKeyName", "api_key_name") or "")[:100],
         permissions=frozenset(permissions),
         iban=wire.optional_text(found, "iban"),
         nonce_window=wire.whole(either("nonceWindow", "nonce_window"), "nonceWindow"),
-        valid_until=valid_until,
+        valid_until=wire.optional_instant(either("validUntil", "valid_until"), "validUntil"),
+        query_from=wire.optional_instant(either("queryFrom", "query_from"), "queryFrom"),
+        query_to=wire.optional_instant(either("queryTo", "query_to"), "queryTo"),
         ip_allowlist=() if allowlist is None else _texts(allowlist, "ipAllowlist"),
     )
 

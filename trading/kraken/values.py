@@ -233,7 +233,10 @@ class FeeRate:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyInfo:
-    """What GetApiKeyInfo says about the key that asked. `iban` names the Kraken account, empty when not told."""
+    """What GetApiKeyInfo says about the key that asked. `iban` names the Kraken account, empty when not told.
+
+    `query_from` and `query_to` bound what its queries are told; None is no bound.
+    """
 
     name: str
     permissions: frozenset[str]
@@ -241,3 +244,5 @@ class ApiKeyInfo:
     nonce_window: int
     valid_until: datetime | None
     ip_allowlist: tuple[str, ...]
+    query_from: datetime | None = None
+    query_to: datetime | None = None

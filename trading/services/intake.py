@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from django.conf import settings
@@ -31,7 +31,7 @@ from trading.kraken.signing import Credentials
 from trading.kraken.transport import PrivateTransport
 from trading.kraken.values import ApiKeyInfo
 from trading.models import Account, Event, EventKind, Lane, Order, Position, Role
-from trading.services import private
+from trading.services import private, reconciliation
 from trading.services.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ CHECK_TASK = "trading.tasks.check_credential"
 RECHECK_MAX = 10_000
 CONNECTED = "Your Kraken account is connected."
 
+_IN_DOUBT = (OrderState.SENDING, OrderState.UNKNOWN)
 AWAY = "Kraken does not answer at the moment. The key is kept sealed and tried again until {until:%H:%M} UTC."
 
 
@@ -88,7 +89,7 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Pr
         _refuse(credential, decision.sentence, now=clock.now())
         return
     try:
-        _connect(credential, facts, nonce=nonce, now=clock.now())
+        _connect(credential, facts, nonce=nonce, clock=clock)
     except _NotYet as reason:
         credentials.postpone_check(credential.pk, message=str(reason))
     except _CannotTake as problem:
@@ -187,6 +188,7 @@ def facts_of(info: ApiKeyInfo) -> KeyFacts:
         nonce_window=info.nonce_window,
         iban="".join(info.iban.split()),
         valid_until=info.valid_until,
+        sees_all=info.query_from is None and info.query_to is None,
     )
 
 
@@ -217,10 +219,13 @@ def _without_permissions(now: datetime) -> str:
     return decision.sentence
 
 
-def _connect(credential: Credential, facts: KeyFacts, *, nonce: int, now: datetime) -> None:
+def _connect(credential: Credential, facts: KeyFacts, *, nonce: int, clock: Clock) -> None:
     """Account, lane and key become active together or not at all."""
+    in_doubt = Order.objects.filter(account__user_id=credential.user_id, state__in=_IN_DOUBT)
+    harmless = {order.pk for order in reconciliation.beyond_deadline(list(in_doubt), clock.now(), clock=clock)}
+    now = clock.now()
     with transaction.atomic():
-        account = _account_for(credential, facts.iban, now=now)
+        account = _account_for(credential, facts.iban, harmless=harmless, now=now)
         credentials.promote(credential, iban=facts.iban, permissions=facts.permissions or (), now=now)
         Lane.objects.create(credential_id=credential.pk, last_nonce=nonce)
         credentials.finish_check(credential.pk, accepted=True, message=CONNECTED, now=now)
@@ -230,8 +235,11 @@ def _connect(credential: Credential, facts: KeyFacts, *, nonce: int, now: dateti
         doorbell.changed([credential.user_id])
 
 
-def _account_for(credential: Credential, iban: str, *, now: datetime) -> Account:
-    """The user's account for this Kraken account, made when new. Raises _CannotTake."""
+def _account_for(credential: Credential, iban: str, *, harmless: Collection[int], now: datetime) -> Account:
+    """The user's account for this Kraken account, made when new. Raises _CannotTake and _NotYet.
+
+    `harmless`: orders in doubt whose request Kraken would refuse by now. The new key looks for them.
+    """
     holder = Account.objects.filter(venue=credential.venue, iban=iban).first()
     if holder is not None and holder.user_id != credential.user_id:
         if holder.role == Role.MASTER:
@@ -258,9 +266,11 @@ def _account_for(credential: Credential, iban: str, *, now: datetime) -> Account
         )
     if mine.venue != credential.venue:
         raise _CannotTake(f"Your account belongs to {mine.venue}; this installation now talks to another exchange.")
-    if mine.orders.filter(state__in=(OrderState.SENDING, OrderState.UNKNOWN)).exists():
-        # Only a read on the old key makes a late request of the old key invalid.
-        raise _NotYet("The key is good. An order sent with the present key must be settled first; then it is replaced.")
+    if mine.orders.filter(state__in=_IN_DOUBT).exclude(pk__in=harmless).exists():
+        # Until its deadline only a read on the old key makes a late request of the old key invalid.
+        raise _NotYet(
+            "The key is good. An order was sent with the present key just now; within a minute the key is replaced."
+        )
     if mine.iban != iban:
         if mine.orders.exists():
             raise _CannotTake(

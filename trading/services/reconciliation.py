@@ -159,7 +159,7 @@ def _is_cut(page: OrdersPage) -> bool:
 
 def _decided(missing: Sequence[Order], started: datetime, *, clock: Clock) -> list[Order]:
     """Note that these were looked for in vain; those of which the lists have said all they can."""
-    settled = _settled([order for order in missing if order.lookups_empty >= 1], started, clock=clock)
+    settled = beyond_deadline([order for order in missing if order.lookups_empty >= 1], started, clock=clock)
     now, kraken_now = clock.now(), market.kraken_now(clock)
     Order.objects.filter(pk__in=[order.pk for order in missing]).update(
         looked_up_at=now, lookups_empty=F("lookups_empty") + 1
@@ -188,8 +188,8 @@ def _settled_at(order: Order, *, offset: timedelta) -> datetime:
     return (order.deadline or order.created_at) + set_back + SETTLED_AFTER
 
 
-def _settled(missing: Sequence[Order], started: datetime, *, clock: Clock) -> list[Order]:
-    """Those whose deadline had passed long enough when the look began.
+def beyond_deadline(unsettled: Sequence[Order], started: datetime, *, clock: Clock) -> list[Order]:
+    """Those whose deadline had passed, when `started`, for so long that Kraken refuses a late request and reads show what it took.
 
     Ours may have been set since they were sent: Kraken's is measured anew before anything is concluded from it.
     """
@@ -198,7 +198,7 @@ def _settled(missing: Sequence[Order], started: datetime, *, clock: Clock) -> li
         offset = market.kraken_now(clock) - clock.now()
         return [order for order in found if started >= _settled_at(order, offset=offset)]
 
-    seemingly = long_ago(missing)
+    seemingly = long_ago(unsettled)
     return long_ago(seemingly) if seemingly and market.measure_venue_clock(clock=clock) else []
 
 

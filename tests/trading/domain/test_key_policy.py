@@ -64,3 +64,7 @@ def test_an_expired_key_and_one_of_an_unnamed_account_are_refused() -> None:
     assert "expired" in _refusal(_facts(valid_until=NOW))
     assert isinstance(verdict(_facts(valid_until=NOW + timedelta(days=1)), now=NOW), Accepted)
     assert "which account" in _refusal(_facts(iban=""))
+
+
+def test_a_key_that_sees_only_certain_dates_is_refused() -> None:
+    assert "query start or end date" in _refusal(_facts(sees_all=False))

@@ -249,7 +249,17 @@ def test_the_key_info_in_camel_case() -> None:
     assert info.iban == "AA88 N84G WOAK NMOI"
     assert info.nonce_window == 0
     assert info.valid_until is None
+    assert info.query_from is None and info.query_to is None
     assert info.ip_allowlist == ()
+
+
+@pytest.mark.parametrize("names", [("queryFrom", "queryTo"), ("query_from", "query_to")])
+def test_the_key_info_tells_between_which_dates_the_key_sees(names: tuple[str, str]) -> None:
+    bounds = dict(zip(names, ("1767225600", "1798761600"), strict=True))
+    told = {name: value for name, value in result("api_key_info").items() if name not in ("queryFrom", "queryTo")}
+    info = parse.api_key_info({**told, **bounds})
+    assert info.query_from == datetime(2026, 1, 1, tzinfo=UTC)
+    assert info.query_to == datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def test_the_key_info_in_snake_case() -> None:

@@ -1,0 +1,127 @@
+"""A key that stops working while an order is in doubt: its owner replaces it, and the exit goes on with the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from accounts.models import Credential, KeyCheck
+from accounts.services import credentials
+from copytrade.services import exits, fan_out
+from tests.functional.scenario import Fleet, gather
+from tests.support.waiting import WaitingClient
+from tests.support.world import World
+from trading.domain.order_state import OrderState
+from trading.kraken.endpoints import PrivateClient
+from trading.kraken.signing import Credentials
+from trading.models import Order, OrderKind
+from trading.services import intake, private
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: From the deadline on a late request is refused; reads may lag so long behind it.
+SETTLED_S = 16
+
+
+def test_a_key_deleted_at_kraken_while_an_exit_is_in_doubt_is_replaced_and_the_exit_made(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = _holding(make_world)
+    fleet.spoil("drop_before", name="ada")
+    exit_order = _exit_in_doubt(fleet)
+    fleet.world.paper("POST", "/keys/update", api_key=fleet["ada"].api_key, revoked=True)
+    fleet.live(SETTLED_S)
+    assert _replaced(fleet) == intake.CONNECTED
+    fleet.live(SETTLED_S)
+    _assert_sold_once(fleet, exit_order, OrderState.NOT_PLACED)
+
+
+def test_an_exit_that_reached_kraken_is_found_with_the_new_key_and_not_made_again(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = _holding(make_world)
+    fleet.spoil("drop_after", name="ada")
+    exit_order = _exit_in_doubt(fleet)
+    fleet.world.paper("POST", "/keys/update", api_key=fleet["ada"].api_key, revoked=True)
+    fleet.live(SETTLED_S)
+    assert _replaced(fleet) == intake.CONNECTED
+    fleet.live(SETTLED_S)
+    _assert_sold_once(fleet, exit_order, OrderState.FILLED)
+
+
+def test_a_key_that_another_program_has_run_away_with_is_replaced(make_world: Callable[..., World]) -> None:
+    fleet = _holding(make_world)
+    _another_program_takes(fleet)
+    exit_order = _exit_in_doubt(fleet)
+    fleet.live(SETTLED_S)
+    assert _replaced(fleet) == intake.CONNECTED
+    fleet.live(SETTLED_S)
+    _assert_sold_once(fleet, exit_order, OrderState.NOT_PLACED)
+
+
+def test_before_its_deadline_a_late_request_could_still_be_taken_so_the_key_waits(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = _holding(make_world)
+    fleet.spoil("drop_before", name="ada")
+    exit_order = _exit_in_doubt(fleet)
+    fleet.world.paper("POST", "/keys/update", api_key=fleet["ada"].api_key, revoked=True)
+    assert "within a minute the key is replaced" in _replaced(fleet)
+    assert Credential.objects.get(user=fleet["ada"].account.user, status="active").api_key_hint.startswith(
+        fleet["ada"].api_key[:4]
+    )
+    fleet.live(SETTLED_S)
+    intake.check_all_pending(clock=fleet.world.clock)
+    fleet.live(SETTLED_S)
+    _assert_sold_once(fleet, exit_order, OrderState.NOT_PLACED)
+
+
+def _holding(make_world: Callable[..., World]) -> Fleet:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    assert fleet.held(fleet["ada"]) > 0
+    return fleet
+
+
+def _exit_in_doubt(fleet: Fleet) -> Order:
+    """The master sells; the follower's exit goes out once and its outcome stays unknown."""
+    clock = fleet.world.clock
+    fleet.sell()
+    fleet.world.send(OrderKind.EXIT)
+    fan_out.claim_signals(clock=clock)
+    exits.plan_due(clock=clock)
+    fleet.world.send(OrderKind.EXIT)
+    [order] = fleet.orders(fleet["ada"], OrderKind.EXIT)
+    assert order.state == OrderState.UNKNOWN
+    return order
+
+
+def _another_program_takes(fleet: Fleet) -> None:
+    opened = credentials.open_credential(
+        Credential.objects.get(user=fleet["ada"].account.user, status="active").pk
+    )
+    key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
+    WaitingClient(PrivateClient(private.transport(), key)).balance_ex(nonce=2**63 - 10)
+
+
+def _replaced(fleet: Fleet) -> str:
+    """The owner submits another key of the same account; what the check says."""
+    key = fleet.world.paper("POST", f"/accounts/{fleet['ada'].paper_id}/keys", label="another")
+    owner = fleet["ada"].account.user
+    credential = intake.submit(
+        owner, api_key=key["api_key"], api_secret=key["api_secret"], clock=fleet.world.clock
+    )
+    intake.check_pending(credential.pk, clock=fleet.world.clock)
+    return KeyCheck.objects.get(credential_id=credential.pk).message
+
+
+def _assert_sold_once(fleet: Fleet, first: Order, becomes: OrderState) -> None:
+    first.refresh_from_db()
+    assert first.state == becomes
+    [sale] = fleet.at_exchange(fleet["ada"], "sell")
+    assert Decimal(sale["vol_exec"]) > 0
+    assert fleet.held(fleet["ada"]) == fleet.held(fleet.master) == 0
+    assert fleet.world.managed(fleet["ada"], "BEAM-USD") == 0
