@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -135,6 +136,15 @@ class RiskSettings(models.Model):
                 condition=Q(max_slippage__gte=0, max_slippage__lte=SLIPPAGE_MAX), name="risk_slippage_range"
             ),
         ]
+
+    def closed(self, *, now: datetime) -> str:
+        """Why nothing new is bought by these settings or a tripped limit, in a sentence; empty when something may be. The stop
+        is another matter."""
+        if self.state != CopyState.ACTIVE:
+            return f"The risk settings say “{self.get_state_display()}”."
+        if self.close_only_until is not None and self.close_only_until > now:
+            return f"{(self.close_only_reason or 'A loss limit was reached').rstrip('.')}."
+        return ""
 
     def __str__(self) -> str:
         return f"Risk settings of user {self.user_id}"

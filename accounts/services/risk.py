@@ -43,7 +43,8 @@ class RiskRefused(Exception):
 def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
     """Apply `changes` (fields of `FIELDS`; ratios as ratios, amounts as Decimal or text) whole or not at all.
 
-    Choosing `active` ends a close-only period that a loss limit began. Raises RiskRefused.
+    Going back to `active` also ends a close-only period that a loss limit began; saying again what is so already ends nothing,
+    which is what resuming is for. Raises RiskRefused.
     """
     unknown = sorted(set(changes) - set(FIELDS))
     if unknown:
@@ -69,7 +70,7 @@ def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
                     ]
                 }
             )
-        if risk.state == CopyState.ACTIVE and "state" in changes:
+        if risk.state == CopyState.ACTIVE and before != CopyState.ACTIVE:
             risk.close_only_until, risk.close_only_reason = None, ""
         risk.save()
     return risk

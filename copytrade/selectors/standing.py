@@ -116,7 +116,7 @@ def judge(
     if account is None or key is None:
         return Standing(StandingKey.NOT_CONNECTED, "No Kraken key is connected, so nothing is copied.")
     if account.role == Role.MASTER:
-        return _master(account, key, everybody)
+        return _master(account, risk, key, everybody, now=now)
     if risk.stopped_at is not None:
         return Standing(StandingKey.STOPPED, "Stopped by you.", risk.stopped_at, own=True)
     if everybody.stopped_at is not None:
@@ -128,11 +128,15 @@ def judge(
     return _by_settings(risk, now=now)
 
 
-def _master(account: Account, key: Credential, everybody: Platform) -> Standing:
+def _master(account: Account, risk: RiskSettings, key: Credential, everybody: Platform, *, now: datetime) -> Standing:
     if everybody.stopped_at is not None:
         return Standing(StandingKey.STOPPED, "Entries are stopped for everybody.", everybody.stopped_at)
     problem = _problem(account, key) or everybody.entries_blocked
-    return Standing(StandingKey.ATTENTION, problem, account.held_at) if problem else Standing(StandingKey.MASTER)
+    if problem:
+        return Standing(StandingKey.ATTENTION, problem, account.held_at)
+    if risk.stopped_at is not None:
+        return Standing(StandingKey.STOPPED, "Stopped by you: the master buys nothing.", risk.stopped_at, own=True)
+    return _own_settings(risk, now=now) or Standing(StandingKey.MASTER)
 
 
 def _problem(account: Account, key: Credential) -> str:
@@ -142,6 +146,16 @@ def _problem(account: Account, key: Credential) -> str:
 
 
 def _by_settings(risk: RiskSettings, *, now: datetime) -> Standing:
+    own = _own_settings(risk, now=now)
+    if own is not None:
+        return own
+    if settings.COPY_TRADING_MODE == "INDEPENDENT":
+        return Standing(StandingKey.CLOSE_ONLY, "This installation copies exits only (COPY_TRADING_MODE=INDEPENDENT).")
+    return Standing(StandingKey.COPYING)
+
+
+def _own_settings(risk: RiskSettings, *, now: datetime) -> Standing | None:
+    """What its owner's settings or a tripped limit keep an account from."""
     if risk.state == CopyState.OFF:
         return Standing(StandingKey.OFF, "Copying is switched off in your risk settings.")
     if risk.state == CopyState.CLOSE_ONLY:
@@ -154,6 +168,4 @@ def _by_settings(risk: RiskSettings, *, now: datetime) -> Standing:
         )
         reason = risk.close_only_reason.rstrip(".") or "A loss limit was reached"
         return Standing(StandingKey.CLOSE_ONLY, f"{reason}. Exits only {until}.", own=True)
-    if settings.COPY_TRADING_MODE == "INDEPENDENT":
-        return Standing(StandingKey.CLOSE_ONLY, "This installation copies exits only (COPY_TRADING_MODE=INDEPENDENT).")
-    return Standing(StandingKey.COPYING)
+    return None

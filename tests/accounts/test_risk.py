@@ -78,9 +78,12 @@ def test_copying_is_not_switched_off_while_a_position_is_open() -> None:
     assert risk.change(user, {"state": "off"}).state == "off"
 
 
-def test_choosing_active_ends_a_close_only_period_and_other_changes_do_not() -> None:
+def test_going_back_to_active_ends_a_close_only_period_and_other_changes_do_not() -> None:
     user = keys.user()
     RiskSettings.objects.update(close_only_until=timezone.now(), close_only_reason="Daily loss limit")
     assert risk.change(user, {"max_risk": "0.05"}).close_only_until is not None
+    # A form and a PUT send the whole, whatever was changed.
+    assert risk.change(user, {"state": "active", "multiplier": "0.5"}).close_only_until is not None
+    assert risk.change(user, {"state": "close_only"}).close_only_until is not None
     resumed = risk.change(user, {"state": "active"})
     assert (resumed.close_only_until, resumed.close_only_reason) == (None, "")

@@ -100,9 +100,7 @@ def _exit_in_doubt(fleet: Fleet) -> Order:
 
 
 def _another_program_takes(fleet: Fleet) -> None:
-    opened = credentials.open_credential(
-        Credential.objects.get(user=fleet["ada"].account.user, status="active").pk
-    )
+    opened = credentials.open_credential(Credential.objects.get(user=fleet["ada"].account.user, status="active").pk)
     key = Credentials.from_text(opened.api_key.reveal(), opened.api_secret.reveal())
     WaitingClient(PrivateClient(private.transport(), key)).balance_ex(nonce=2**63 - 10)
 
@@ -111,9 +109,7 @@ def _replaced(fleet: Fleet) -> str:
     """The owner submits another key of the same account; what the check says."""
     key = fleet.world.paper("POST", f"/accounts/{fleet['ada'].paper_id}/keys", label="another")
     owner = fleet["ada"].account.user
-    credential = intake.submit(
-        owner, api_key=key["api_key"], api_secret=key["api_secret"], clock=fleet.world.clock
-    )
+    credential = intake.submit(owner, api_key=key["api_key"], api_secret=key["api_secret"], clock=fleet.world.clock)
     intake.check_pending(credential.pk, clock=fleet.world.clock)
     return KeyCheck.objects.get(credential_id=credential.pk).message
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
 
+from accounts.models import Credential
 from trading import doorbell
 from trading.domain import master_sizing, order_state
 from trading.domain.instrument import Side
@@ -99,7 +101,10 @@ class StrategyEntry(AskedBy):
 
 
 def master_account() -> Account | None:
-    return Account.objects.select_related("user__risk").filter(venue=settings.VENUE, role=Role.MASTER).first()
+    """With what its active key may not do (`key_problem`, None without a key), which is what `entry_problems` asks for."""
+    keys = Credential.objects.filter(user=OuterRef("user"), status=Credential.Status.ACTIVE)
+    found = Account.objects.annotate(key_problem=Subquery(keys.values("entries_blocked_reason")[:1]))
+    return found.select_related("user__risk").filter(venue=settings.VENUE, role=Role.MASTER).first()
 
 
 def find_instrument(symbol: str) -> Instrument:
@@ -116,7 +121,7 @@ def find_instrument(symbol: str) -> Instrument:
 def entry_problems(account: Account, *, now: datetime, worth: equity.Worth | None = None) -> list[Problem]:
     """Everything that stops the master's entries now, first things first. The claim of an order looks again.
 
-    `worth` is the account's as of `now`, when the caller knows it already.
+    `account` is `master_account()`, `worth` is the account's as of `now`, when the caller knows it already.
     """
     control = Control.objects.filter(pk=Control.SINGLETON).first()
     risk = account.user.risk
@@ -124,6 +129,8 @@ def entry_problems(account: Account, *, now: datetime, worth: equity.Worth | Non
     status = (venue.status if venue else "") or "online"
     clock = market.clock_problem_of(venue, now=now)
     balance = worth or equity.worth_of([account], now=now)[account.pk]
+    key_problem: str | None = account.key_problem  # type: ignore[attr-defined]
+    own_limit = risk.closed(now=now)
     checks: list[tuple[bool, str, str]] = [
         (not settings.ORDERS_ALLOWED, "orders_not_allowed", _NOT_ALLOWED),
         (settings.ENTRY_BLOCKING, "entries_blocked", "Entries are blocked by ENTRY_BLOCKING in the environment."),
@@ -133,6 +140,9 @@ def entry_problems(account: Account, *, now: datetime, worth: equity.Worth | Non
             f"Entries are stopped: {(control.reason if control else '') or 'no reason was given'}.",
         ),
         (risk.stopped_at is not None, "master_stopped", "The master's own account is stopped."),
+        (own_limit != "", "master_closed", f"The master buys nothing: {own_limit}"),
+        (key_problem is None, "no_key", "The master's account has no API key."),
+        (bool(key_problem), "key_problem", key_problem or ""),
         (account.held_at is not None, "account_held", f"The master's account is held: {account.held_reason}"),
         (status != "online", "venue_status", f"Kraken is in the state {status} and takes no new orders."),
         (clock is not None, "clock_unknown", clock or ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -104,9 +104,11 @@ def tell_slow_exits(*, now: datetime) -> None:
     alerts.raise_each(told, now=now)
 
 
-def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: OrderKind, clock: Clock) -> list[Outgoing]:
+def _claim_ready(
+    ids: Sequence[int], keys: Mapping[int, Credential], *, kind: OrderKind, clock: Clock
+) -> list[Outgoing]:
     now = clock.now()
-    if kind is OrderKind.ENTRY and not _entries_may_go(ids, now=now):
+    if kind is OrderKind.ENTRY and not _entries_may_go(ids, keys, now=now):
         return []
     ready = Order.objects.select_for_update(skip_locked=True, of=("self",)).select_related("instrument", "account")
     first_per_account: dict[int, Order] = {}
@@ -125,8 +127,8 @@ def _claim_ready(ids: Sequence[int], keys: dict[int, Credential], *, kind: Order
     return outgoing
 
 
-def _entries_may_go(ids: Sequence[int], *, now: datetime) -> bool:
-    """Refuse what a stop, a hold or the clock forbids and what is too late; whether anything can be left."""
+def _entries_may_go(ids: Sequence[int], keys: Mapping[int, Credential], *, now: datetime) -> bool:
+    """Refuse what a stop, a limit, a hold, a key or the clock forbids and what is too late; whether anything can be left."""
     refusal = halts.entries_stopped_shared() or market.clock_problem(now=now)
     if refusal:
         orders.move(ids, OrderEvent.SKIP, refusal=refusal[:300], closed_at=now)
@@ -136,14 +138,23 @@ def _entries_may_go(ids: Sequence[int], *, now: datetime) -> bool:
     locked = Account.objects.select_for_update().filter(pk__in=theirs).order_by("pk").values_list("pk", flat=True)
     accounts = Account.objects.filter(pk__in=list(locked)).select_related("user__risk")
     for account in accounts:
-        if account.held_at is None and account.user.risk.stopped_at is None:
+        why = _why_not(account, keys.get(account.pk), now=now)
+        if not why:
             continue
-        why = f"The account is held: {account.held_reason}" if account.held_at else "The account is stopped"
         mine = Order.objects.filter(pk__in=ids, account=account).values_list("pk", flat=True)
         orders.move(list(mine), OrderEvent.SKIP, refusal=why[:300], closed_at=now)
     late = Order.objects.filter(pk__in=ids, expires_at__lt=now + LIFE_LEFT_MIN).values_list("pk", flat=True)
     orders.move(list(late), OrderEvent.MISS, refusal="Too late to be sent", closed_at=now)
     return True
+
+
+def _why_not(account: Account, key: Credential | None, *, now: datetime) -> str:
+    """Why this account may open nothing; empty when it may."""
+    if account.held_at is not None:
+        return f"The account is held: {account.held_reason}"
+    if account.user.risk.stopped_at is not None:
+        return "The account is stopped"
+    return account.user.risk.closed(now=now) or (key.entries_blocked_reason if key is not None else "")
 
 
 def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:

@@ -249,7 +249,8 @@ def test_the_key_info_in_camel_case() -> None:
     assert info.iban == "AA88 N84G WOAK NMOI"
     assert info.nonce_window == 0
     assert info.valid_until is None
-    assert info.query_from is None and info.query_to is None
+    assert info.query_from is None
+    assert info.query_to is None
     assert info.ip_allowlist == ()
 
 

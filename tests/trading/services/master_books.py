@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from django.conf import settings
 
-from accounts.models import User
+from accounts.models import Credential, User
 from trading.domain.money import Price
 from trading.domain.order_state import OrderState
 from trading.kraken.errors import KrakenError
@@ -111,6 +111,16 @@ def master(*, cash: str | None = "60.534", now: datetime = NOW) -> Account:
     )
     if cash is not None:
         AssetBalance.objects.create(account=account, asset="ZUSD", total=D(cash), as_of=now)
+    Credential.objects.create(
+        user=user,
+        venue=settings.VENUE,
+        role=Role.MASTER,
+        version=1,
+        status=Credential.Status.ACTIVE,
+        fingerprint="master",
+        api_key_hint="mast…ster",
+        created_at=now,
+    )
     measured = {"offset_ms": 5, "offset_error_ms": 20, "offset_at": now, "status": "online"}
     Venue.objects.update_or_create(url=settings.VENUE, defaults=measured)
     return account

@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from pytest_django.fixtures import Settings
 
+from accounts.models import Credential, RiskSettings
 from tests.trading.services import master_books
 from tests.trading.services.master_books import NOW, D, MovedClock
 from trading.domain.instrument import Side
@@ -117,6 +119,34 @@ def test_the_masters_own_stop_refuses_entries(beam: Instrument, clock: MovedCloc
     account.user.risk.stopped_at = NOW
     account.user.risk.save()
     assert _refusal(beam, clock).code == "master_stopped"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"state": "close_only"}, "Close only"),
+        ({"state": "off"}, "Off"),
+        ({"close_only_until": NOW + timedelta(hours=1), "close_only_reason": "A loss"}, "A loss"),
+    ],
+)
+def test_the_masters_own_settings_and_limits_refuse_entries(
+    beam: Instrument, clock: MovedClock, account: Account, changes: dict[str, Any], says: str
+) -> None:
+    RiskSettings.objects.filter(user=account.user).update(**changes)
+    refusal = _refusal(beam, clock)
+    assert (refusal.code, says in refusal.sentence) == ("master_closed", True)
+
+
+def test_a_limit_that_has_passed_refuses_nothing(beam: Instrument, clock: MovedClock, account: Account) -> None:
+    RiskSettings.objects.filter(user=account.user).update(close_only_until=NOW, close_only_reason="A loss")
+    assert _buy(beam, clock).state == OrderState.READY
+
+
+def test_a_key_that_drifted_and_no_key_at_all_refuse_entries(beam: Instrument, clock: MovedClock) -> None:
+    Credential.objects.update(entries_blocked_reason="This key could take money out.")
+    assert _refusal(beam, clock).sentence == "This key could take money out."
+    Credential.objects.all().delete()
+    assert _refusal(beam, clock).code == "no_key"
 
 
 def test_a_held_master_refuses_entries(beam: Instrument, clock: MovedClock, account: Account) -> None:
