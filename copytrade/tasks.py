@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from copytrade.services import books, breaker, entries, exits, fan_out
+from copytrade.services import books, breaker, closing, entries, exits, fan_out
 from copytrade.services import watch as watching
 from trading.services.clock import SYSTEM
 
@@ -32,6 +32,11 @@ def plan_exits() -> None:
 @shared_task
 def look_at_exits_again() -> None:
     exits.look_again(clock=SYSTEM)
+
+
+@shared_task
+def close_master_on() -> None:
+    closing.close_master_on(clock=SYSTEM)
 
 
 @shared_task

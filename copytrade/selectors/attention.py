@@ -42,6 +42,8 @@ KINDS = (EventKind.ALERT, EventKind.HELD)
 ADVICE = {
     "exit": "NIJA goes on trying to sell. Look at the account: is its key in order, does it hold the coins, does Kraken "
     "trade the pair? If it cannot be sold, the owner can sell at Kraken, which NIJA notices.",
+    "unsold": "NIJA goes on trying as long as the strategy or a close asks for it. Look at the reason: orders of the master at Kraken "
+    "may hold the coins, or the key may lack a right. The followers' copies can be closed without him.",
     "order": "NIJA goes on asking Kraken and settles it as soon as Kraken tells. Look at the order's page.",
     "executed": "It was taken for never placed and is at Kraken after all. Its account is held: compare its executions, then "
     "lift the hold.",

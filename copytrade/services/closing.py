@@ -6,15 +6,28 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from django.conf import settings
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, Subquery
 
-from copytrade.models import CopyOrder, CopyStatus
+from copytrade.models import CloseInstruction, CopyOrder, CopyStatus
 from copytrade.selectors import standing
 from copytrade.services import exits
 from trading import doorbell
 from trading.domain import order_state
-from trading.models import Account, Event, EventKind, Order, OrderKind, OrderOrigin, Position, Role, SignalKind
-from trading.services import master_orders
+from trading.domain.instrument import Side
+from trading.models import (
+    Account,
+    Event,
+    EventKind,
+    Execution,
+    Order,
+    OrderKind,
+    OrderOrigin,
+    Position,
+    Role,
+    SignalKind,
+)
+from trading.services import master_orders, unsold
 from trading.services.clock import Clock
 from trading.services.master_orders import MasterOrderRefused
 
@@ -38,7 +51,7 @@ class ClosingReport:
 def close_account(account: Account, *, actor: str, clock: Clock) -> ClosingReport:
     """Sell everything managed of one account. The master's sales are copied like any other of his."""
     if account.role == Role.MASTER:
-        report = _close_master(account, clock=clock)
+        report = _close_master(account, actor=actor, clock=clock)
     else:
         count = exits.close_all(account, actor=actor, clock=clock)
         report = ClosingReport(count, 1 if count else 0)
@@ -62,8 +75,8 @@ def close_everybody(*, actor: str, clock: Clock) -> ClosingReport:
     for follower in (holding | buying).filter(role=Role.FOLLOWER)[:ACCOUNTS_MAX]:
         count = exits.close_all(follower, actor=actor, clock=clock)
         reports.append(ClosingReport(count, 1 if count else 0))
-    for master in holding.filter(role=Role.MASTER):
-        reports.append(_close_master(master, clock=clock))
+    for master in (holding | buying).filter(role=Role.MASTER):
+        reports.append(_close_master(master, actor=actor, clock=clock))
     report = ClosingReport(
         positions=sum(one.positions for one in reports),
         accounts=sum(one.accounts for one in reports),
@@ -73,22 +86,51 @@ def close_everybody(*, actor: str, clock: Clock) -> ClosingReport:
     return report
 
 
-def _close_master(account: Account, *, clock: Clock) -> ClosingReport:
-    held = list(Position.objects.filter(account=account, is_open=True).select_related("instrument").order_by("pk"))
-    refused = []
-    for position in held:
-        try:
-            master_orders.plan_exit(
-                instrument=position.instrument,
-                fraction=Fraction(1),
-                origin=OrderOrigin.MANUAL,
-                reason=REASON,
-                clock=clock,
-            )
-        except MasterOrderRefused as refusal:
-            refused.append(refusal.sentence)
-    sold = len(held) - len(refused)
+def close_master_on(*, clock: Clock) -> int:
+    """Sell what the master was asked to close and could not be sold at once: a sale was under way, came to nothing, or an entry
+    filled only now. How many sales were planned."""
+    master = master_orders.master_account()
+    return 0 if master is None else _sell_on(master, clock=clock)[0]
+
+
+def _close_master(account: Account, *, actor: str, clock: Clock) -> ClosingReport:
+    count = exits.close_all(account, actor=actor, clock=clock)
+    _, refused = _sell_on(account, clock=clock)
+    sold = count - len(refused)
     return ClosingReport(sold, 1 if sold else 0, tuple(refused))
+
+
+def _sell_on(account: Account, *, clock: Clock) -> tuple[int, list[str]]:
+    """(sales planned, why others cannot be made), of the positions that a close instruction wants sold whole."""
+    planned, refused = 0, []
+    for position in _asked_to_close(account):
+        with transaction.atomic(durable=True):
+            locked = master_orders.lock_position(account, position.instrument)
+            if locked is None or not locked.is_open or not unsold.may_try(locked, now=clock.now()):
+                continue
+            try:
+                master_orders.create_exit(
+                    locked, fraction=Fraction(1), origin=OrderOrigin.MANUAL, reason=REASON, now=clock.now()
+                )
+                planned += 1
+            except MasterOrderRefused as refusal:
+                refused.append(refusal.sentence)
+    return planned, refused
+
+
+def _asked_to_close(account: Account) -> list[Position]:
+    """Of which nothing was ordered since somebody asked."""
+    asked = CloseInstruction.objects.filter(account=account, instrument=OuterRef("instrument"))
+    newest = asked.order_by("-created_at").values("created_at")[:1]
+    held = Position.objects.filter(account=account, is_open=True).select_related("instrument").order_by("pk")
+    bought_since = Execution.objects.filter(
+        account=account,
+        instrument=OuterRef("instrument"),
+        round_trip=OuterRef("round_trip"),
+        side=Side.BUY,
+        order__created_at__gt=OuterRef("asked_at"),
+    )
+    return list(held.annotate(asked_at=Subquery(newest)).filter(asked_at__isnull=False).exclude(Exists(bought_since)))
 
 
 def _note(report: ClosingReport, account: Account | None, *, actor: str, clock: Clock) -> None:

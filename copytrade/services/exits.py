@@ -6,10 +6,8 @@ This path reads no cap, no entry block, no stop, no pause and no plan or payment
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from decimal import Decimal
-from itertools import takewhile
+from collections.abc import Sequence
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Exists, F, IntegerField, OuterRef, Q, QuerySet
@@ -24,7 +22,6 @@ from copytrade.services.fan_out import CLOSED_BEFORE
 from trading import doorbell
 from trading.domain import order_state
 from trading.domain.instrument import Side
-from trading.domain.money import Quantity
 from trading.domain.order_state import OrderState
 from trading.models import (
     Account,
@@ -36,7 +33,7 @@ from trading.models import (
     Signal,
     SignalKind,
 )
-from trading.services import alerts, balances, bulk
+from trading.services import alerts, balances, bulk, unsold
 from trading.services.clock import Clock
 
 #: Their positions are locked together, and what is sold waits for no more than these, of which the first are few.
@@ -45,10 +42,6 @@ COPIES_MAX = 5_000
 #: In so many looks, a second apart, everybody is looked at again who may owe something, whatever was found before.
 LOOKS_AGAIN = 60
 SEND_TASK = "trading.tasks.send_exits"
-#: After an exit that Kraken did not take, this long passes before the next: its cause may need a moment to go.
-AGAIN_AFTER = timedelta(seconds=3)
-AGAIN_MAX = timedelta(seconds=30)
-FAILURES_MATTER_FOR = timedelta(minutes=5)
 FAILURES_TOLD = 5
 
 NOTHING_OWED = "You had sold your share of this already, or it is less than the smallest step Kraken trades in."
@@ -90,7 +83,8 @@ def _plan(candidates: QuerySet[Position], *, clock: Clock) -> int:
 
 
 def close_all(account: Account, *, actor: str, clock: Clock) -> int:
-    """The owner asks to sell everything managed, whatever the master does; of how many positions, coming ones included.
+    """The owner asks to sell everything managed, whatever the master does; of how many positions, coming ones included. What the
+    master is asked to sell `closing` plans, what followers are is planned here.
 
     What an entry under way still buys is sold too, and an entry that waits is not begun any more.
     """
@@ -150,7 +144,9 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
         settled: list[Position] = []
         outcomes: dict[Standing, list[int]] = defaultdict(list)
         for position in positions:
-            result = obligations.of(position, books, available=_there(position, free.get(position.account_id)))
+            result = obligations.of(
+                position, books, available=balances.free_base(position.instrument, free.get(position.account_id))
+            )
             key = (position.account_id, position.instrument_id)
             if result.standing is Standing.OWED:
                 orders.append(_exit_order(position, result, answers=books.answered(position), now=now))
@@ -191,22 +187,22 @@ def _resting(positions: Sequence[Position], *, now: datetime) -> set[tuple[int, 
         account_id__in={p.account_id for p in positions},
         instrument_id__in={p.instrument_id for p in positions},
         kind=OrderKind.EXIT,
-        closed_at__gt=now - FAILURES_MATTER_FOR,
+        closed_at__gt=now - unsold.FAILURES_MATTER_FOR,
     )
     by_position: dict[tuple[int, int], list[Order]] = defaultdict(list)
     for order in recent.order_by("-exit_number"):
         by_position[order.account_id, order.instrument_id].append(order)
     # What the owner sold by hand is why there was not enough; once that is booked, nothing is left to wait for.
-    reduced = _reduced_at(positions, since=now - FAILURES_MATTER_FOR)
+    reduced = _reduced_at(positions, since=now - unsold.FAILURES_MATTER_FOR)
     resting = set()
     for key, orders in by_position.items():
-        failed = list(takewhile(lambda order: not order.filled, orders))
+        failed = unsold.failed_in_a_row(orders)
         if len(failed) >= FAILURES_TOLD:
             alerts.raise_once(
                 failed[0], "unsold", f"{len(failed)} sales in a row sold nothing: {failed[0].refusal}", now=now
             )
         if failed and failed[0].closed_at is not None:
-            wait = min(AGAIN_MAX, AGAIN_AFTER * 2 ** (len(failed) - 1))
+            wait = unsold.wait_after(len(failed))
             explained = key in reduced and reduced[key] >= failed[0].closed_at
             if failed[0].closed_at + wait > now and not explained:
                 resting.add(key)
@@ -222,14 +218,6 @@ def _reduced_at(positions: Sequence[Position], *, since: datetime) -> dict[tuple
 def _is_owed(position: Position, books: Books) -> bool:
     """Whether it owes something worth an order, were all its coins free."""
     return obligations.of(position, books, available=None).standing is Standing.OWED
-
-
-def _there(position: Position, free: Mapping[str, Decimal] | None) -> Quantity | None:
-    """What of the base asset can be sold; None when no balance surely tells it."""
-    if free is None:
-        return None
-    names = balances.base_names(position.instrument)
-    return Quantity(sum((free.get(name, Decimal(0)) for name in names), Decimal(0)))
 
 
 def _exit_order(position: Position, result: Obligation, *, answers: Signal | None, now: datetime) -> Order:

@@ -11,8 +11,8 @@ from copytrade.selectors import obligations
 from copytrade.services import breaker
 from trading.domain import order_state
 from trading.domain.order_state import OrderState
-from trading.models import Account, Order, OrderKind, OrderOrigin, Position
-from trading.services import alerts, outside, sending
+from trading.models import Account, Order, OrderKind, OrderOrigin, Position, Role
+from trading.services import alerts, outside, sending, unsold
 from trading.services.alerts import Alarm
 from trading.services.clock import Clock
 
@@ -26,6 +26,7 @@ def look(*, clock: Clock) -> None:
     # First, so that nothing that is wrong with a position keeps it from being told.
     sending.tell_slow_exits(now=now)
     alerts.keep_to("exit:", _overdue_exits(now=now), now=now)
+    alerts.keep_to("unsold:", _masters_stuck_sales(now=now), now=now)
     alerts.keep_to("manual:", _persons_cases(), now=now)
     alerts.keep_to("key:", _drifted_keys(), now=now)
     held = Account.objects.filter(venue=settings.VENUE, held_at__isnull=False)
@@ -47,6 +48,23 @@ def _overdue_exits(*, now: datetime) -> dict[str, Alarm]:
         )
         for row in overdue[:ROWS_MAX]
     }
+
+
+def _masters_stuck_sales(*, now: datetime) -> dict[str, Alarm]:
+    """What the master does not get sold: nobody who follows him is sold either."""
+    held = Position.objects.filter(is_open=True, account__role=Role.MASTER, account__venue=settings.VENUE)
+    told = {}
+    for position in held.select_related("instrument").order_by("pk")[:ROWS_MAX]:
+        failed = unsold.stuck(position, now=now)
+        if failed:
+            symbol, count = position.instrument.symbol, len(failed)
+            sales = "last sale" if count == 1 else f"last {count} sales"
+            told[f"unsold:{position.account_id}:{position.instrument_id}"] = Alarm(
+                f"The master's {sales} of {symbol} sold nothing, so that nobody's was sold: {failed[0].refusal}",
+                position.account_id,
+                failed[0].pk,
+            )
+    return told
 
 
 def _persons_cases() -> dict[str, Alarm]:

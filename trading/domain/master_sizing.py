@@ -76,9 +76,9 @@ def size_entry(
 
 
 def size_exit(
-    rules: Instrument, *, managed: Quantity, fraction: Fraction, bid: Price | None
+    rules: Instrument, *, managed: Quantity, fraction: Fraction, bid: Price | None, free: Quantity | None = None
 ) -> Quantity | PartTooSmall:
-    """`fraction` of `managed`, down to the lot; all of it when the rest could not be sold.
+    """`fraction` of `managed`, down to the lot; all of it when the rest could not be sold; of that what is `free`, if known.
 
     Without a known `bid` only Kraken's smallest quantity is looked at, since an exit never waits for a price.
     """
@@ -89,7 +89,14 @@ def size_exit(
         return PartTooSmall("dust", f"the {managed} {_base(rules)} held is less than Kraken sells.")
     part = rules.floor_fraction(Fraction(managed.value) * fraction)
     if not _sellable(rules, managed - part, bid):
-        return whole
+        part = whole
+    if free is not None and free < part:
+        part = rules.round_quantity(free)
+        if not _sellable(rules, part, bid):
+            return PartTooSmall(
+                "on_hold",
+                f"of the {managed} {_base(rules)} held only {free} are free; orders at Kraken hold the rest. Cancel them there.",
+            )
     if not _sellable(rules, part, bid):
         return PartTooSmall("part_too_small", f"{part} {_base(rules)} is less than Kraken sells; sell a larger share.")
     return part

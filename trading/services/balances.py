@@ -291,6 +291,11 @@ def latest_sequence(instrument_id: int) -> int:
     return newest.values_list("sequence", flat=True).first() or 0
 
 
+def free_base(instrument: Instrument, free: Mapping[str, Decimal] | None) -> Quantity | None:
+    """What of the base asset can be sold, of an account of which `available` tells this; None when it tells nothing."""
+    return None if free is None else Quantity(_held(instrument, free))
+
+
 def available(account_ids: Sequence[int], *, now: datetime) -> dict[int, dict[str, Decimal]]:
     """What can be sold of each asset (total minus holds), of accounts whose balance surely tells it.
 

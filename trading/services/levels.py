@@ -30,7 +30,7 @@ from trading.models import (
     Position,
     Role,
 )
-from trading.services import market, master_orders
+from trading.services import market, master_orders, unsold
 from trading.services.clock import Clock
 from trading.services.master_orders import AskedBy, MasterOrderRefused
 from trading.strategy import exits, registry
@@ -42,11 +42,9 @@ logger = logging.getLogger(__name__)
 
 #: An older price decides nothing: when Kraken does not answer, nothing could be sold either.
 PRICE_USABLE_FOR = timedelta(seconds=30)
-#: An exit that Kraken refused is not repeated faster than this.
-REPEAT_AFTER = timedelta(seconds=30)
 WHOLE = Fraction(1)
 #: What is met at every look until it passes.
-_LEVEL_OF = {"dust": logging.DEBUG, "live_exit": logging.DEBUG, "orders_not_allowed": logging.DEBUG}
+_LEVEL_OF = dict.fromkeys(("dust", "on_hold", "live_exit", "orders_not_allowed"), logging.DEBUG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +237,7 @@ def _look(
         progress = _seen(Progress.from_json(current.plan), locked, bid=bid)
         order = None
         decision = _decide(current, progress, bid=bid, market_at=market_at)
-        if decision is not None and _may_sell(locked, now=now):
+        if decision is not None and unsold.may_try(locked, now=now):
             asked_by = AskedBy(current.strategy, current.version, current.parameters_hash)
             order = _sell(locked, decision, asked_by=asked_by, now=now)
             progress = replace(
@@ -268,20 +266,6 @@ def _decide(levels: Levels, progress: Progress, *, bid: Price, market_at: dateti
     strategy = registry.get(levels.strategy)
     position = progress.position(Price(levels.entry_price), opened_at=levels.opened_market_at)
     return strategy.evaluate_exit(position, price=bid, market_time=int(market_at.timestamp()))
-
-
-def _may_sell(position: Position, *, now: datetime) -> bool:
-    last = (
-        Order.objects.filter(account_id=position.account_id, instrument_id=position.instrument_id, kind=OrderKind.EXIT)
-        .exclude(origin=OrderOrigin.OUTSIDE)
-        .order_by("-exit_number")
-        .first()
-    )
-    if last is None:
-        return True
-    if last.state in order_state.LIVE:
-        return False
-    return bool(last.filled) or now - last.created_at >= REPEAT_AFTER
 
 
 def _sell(position: Position, decision: ExitDecision, *, asked_by: AskedBy, now: datetime) -> Order:

@@ -36,7 +36,7 @@ from trading.models import (
     Venue,
 )
 from trading.selectors import equity
-from trading.services import market
+from trading.services import market, unsold
 from trading.services.clock import Clock
 from trading.strategy import plan as strategy_plan
 
@@ -213,7 +213,8 @@ def plan_exit(
     clock: Clock,
     asked_by: AskedBy = A_PERSON,
 ) -> Order:
-    """A READY market sale of `fraction` of what the master manages. Reads no cap, no stop and no balance.
+    """A READY market sale of `fraction` of what the master manages. Reads no cap, no stop, and no balance unless Kraken refused
+    the last one: then what is free of it.
 
     Must not be called inside a transaction. Raises MasterOrderRefused.
     """
@@ -253,13 +254,17 @@ def create_exit(
     if not 0 < fraction <= 1:
         raise MasterOrderRefused("fraction", f"{fraction} is not a share above 0 and at most 1.")
     instrument = position.instrument
-    exits = Order.objects.filter(account_id=position.account_id, instrument=instrument, kind=OrderKind.EXIT)
-    # A sale that the master left open on Kraken by hand delays none of ours.
-    if exits.exclude(origin=OrderOrigin.OUTSIDE).filter(state__in=order_state.LIVE).exists():
+    # One at a time, so that none but the newest can be under way.
+    last = unsold.own_exits(position).first()
+    if last is not None and last.state in order_state.LIVE:
         raise MasterOrderRefused("live_exit", f"An exit of {instrument.symbol} is already on its way.")
     bid = MarketPrice.objects.filter(instrument=instrument).values_list("bid", flat=True).first()
     quantity = master_sizing.size_exit(
-        instrument.rules, managed=Quantity(position.managed), fraction=fraction, bid=Price(bid) if bid else None
+        instrument.rules,
+        managed=Quantity(position.managed),
+        fraction=fraction,
+        bid=Price(bid) if bid else None,
+        free=unsold.free_after(last, position, now=now),
     )
     if isinstance(quantity, PartTooSmall):
         raise MasterOrderRefused(quantity.code, f"{instrument.symbol}: {quantity.sentence}")

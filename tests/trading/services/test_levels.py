@@ -11,7 +11,7 @@ from tests.trading.services import master_books
 from tests.trading.services.master_books import NOW, D, MovedClock
 from trading.domain.money import Money, Price, Ratio
 from trading.domain.order_state import OrderState
-from trading.models import Account, Instrument, Levels, Order, OrderKind, OrderOrigin, Position
+from trading.models import Account, AssetBalance, Instrument, Levels, Order, OrderKind, OrderOrigin, Position
 from trading.models import EntryPlan as KeptPlan
 from trading.services import levels, master_orders
 from trading.services.master_orders import StrategyEntry
@@ -176,16 +176,41 @@ def test_while_an_exit_is_on_its_way_no_target_is_counted(
     assert _kept().plan["highest"] == "0.00318"
 
 
-def test_a_sale_that_came_to_nothing_is_asked_for_again_after_a_pause(
-    position: Position, clock: MovedClock, beam: Instrument
+def test_a_sale_that_came_to_nothing_is_asked_for_again_after_a_pause_that_doubles(
+    position: Position, clock: MovedClock, beam: Instrument, account: Account
 ) -> None:
-    (first,) = _at("0.00318", clock, beam)
-    Order.objects.filter(pk=first.pk).update(state=OrderState.REJECTED)
-    assert _at("0.00318", clock, beam) == []
-    assert _kept().plan["targets_hit"] == 0
-    clock.advance(28)
-    (second,) = _at("0.00318", clock, beam)
-    assert (second.quantity, second.exit_number) == (D(4000), 2)
+    AssetBalance.objects.create(account=account, asset=beam.base_asset, total=D(10_000), as_of=clock.now())
+    for number, pause_s in enumerate((3, 6, 12, 24, 30, 30), start=1):
+        (sale,) = _at("0.00318", clock, beam)
+        assert (sale.quantity, sale.exit_number) == (D(4000), number)
+        Order.objects.filter(pk=sale.pk).update(state=OrderState.REJECTED, closed_at=clock.now())
+        clock.advance(pause_s - 2.5)
+        assert _at("0.00318", clock, beam) == []
+        assert _kept().plan["targets_hit"] == 0
+        clock.advance(-1)
+
+
+def test_after_a_refusal_what_is_free_is_sold_and_what_is_on_hold_waits(
+    position: Position, clock: MovedClock, beam: Instrument, account: Account
+) -> None:
+    balance = AssetBalance.objects.create(
+        account=account, asset=beam.base_asset, total=D(10_000), hold=D(7_000), as_of=clock.now()
+    )
+    (first,) = _at("0.0028", clock, beam)
+    assert first.quantity == D(10_000)
+    Order.objects.filter(pk=first.pk).update(state=OrderState.REJECTED, closed_at=clock.now())
+    clock.advance(3)
+    (second,) = _at("0.0028", clock, beam)
+    assert second.quantity == D(3_000)
+    Order.objects.filter(pk=second.pk).update(state=OrderState.REJECTED, closed_at=clock.now())
+    balance.hold = D(9_999)
+    balance.save()
+    clock.advance(6)
+    assert _at("0.0028", clock, beam) == []
+    balance.hold = D(0)
+    balance.save()
+    (third,) = _at("0.0028", clock, beam)
+    assert third.quantity == D(10_000)
 
 
 def test_after_the_first_target_the_trailing_stop_follows_the_highest_bid(
