@@ -32,6 +32,7 @@ PRICE_FRESH_FOR = timedelta(seconds=1)
 #: Followers may still have to be sized or sold in what the master traded so recently.
 SIGNALS_MATTER_FOR = timedelta(minutes=15)
 TICKER_PAIRS_MAX = 100
+_UNKNOWN_PAIR = ("EQuery:Unknown asset pair", "EQuery:Invalid asset pair", "EQuery:Unknown asset")
 INSTRUMENTS_BATCH = 500
 #: Pauses before each further sample of a first measurement, uneven so that they meet different fractions of a second.
 FIRST_PAUSES_S = (0.13, 0.29, 0.37, 0.21, 0.43)
@@ -204,14 +205,21 @@ def _refresh(instruments: Sequence[Instrument], *, clock: Clock, client: PublicC
 
 
 def _tickers(names: Sequence[str], client: PublicClient, by_pair: dict[str, Instrument]) -> dict[str, Ticker]:
-    """One unknown pair spoils Kraken's whole answer: then only those are asked for that it lists as tradable."""
+    """One unknown pair spoils Kraken's whole answer: then those it lists as tradable are asked for apart from the others, and
+    where that does not tell which it is, halves, so that a pair that was just delisted hides no other's price."""
     try:
         return client.ticker(names)
-    except CommandRejected:
-        listed = [name for name in names if by_pair[name].tradable]
-        if not listed or len(listed) == len(names):
+    except CommandRejected as error:
+        if not any(error.says(code) for code in _UNKNOWN_PAIR):
             raise
-        return client.ticker(listed)
+    if len(names) == 1:
+        logger.warning("Kraken does not know the pair %s", names[0])
+        return {}
+    parts = [name for name in names if by_pair[name].tradable], [name for name in names if not by_pair[name].tradable]
+    if not all(parts):
+        half = len(names) // 2
+        parts = list(names[:half]), list(names[half:])
+    return _tickers(parts[0], client, by_pair) | _tickers(parts[1], client, by_pair)
 
 
 def _batches(names: Sequence[str]) -> Iterable[Sequence[str]]:

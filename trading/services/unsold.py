@@ -38,7 +38,7 @@ def failed_in_a_row(newest_first: Iterable[Order]) -> list[Order]:
 
 def wait_after(failures: int) -> timedelta:
     """How long the next sale waits after so many in a row, at least one, that sold nothing: each doubles it."""
-    return min(AGAIN_MAX, AGAIN_AFTER * 2 ** (failures - 1))
+    return min(AGAIN_MAX, AGAIN_AFTER * (1 << (failures - 1)))
 
 
 def may_try(position: Position, *, now: datetime) -> bool:

@@ -161,6 +161,43 @@ def test_one_pair_that_kraken_has_dropped_does_not_hide_the_prices_of_the_others
     assert market.refresh_prices(clock=clock, client=public) == 1
 
 
+def test_a_pair_that_was_just_delisted_hides_no_others_price(
+    clock: MovedClock, public: FakePublic, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """All are known as tradable until the list is read again, which is every five minutes."""
+    names = [f"C{number}USD" for number in range(9)]
+    public.pairs = {name: pair(name, name, name[:2]) for name in names}
+    public.tickers = {name: ticker("1", "1.01") for name in names}
+    market.refresh_instruments(clock=clock, client=public)
+    settings.MASTER_PAIRS = [f"C{number}-USD" for number in range(9)]
+    answer, asked = public.ticker, []
+
+    def refusing(wanted: list[str]) -> object:
+        asked.append(wanted)
+        if "C4USD" in wanted:
+            raise CommandRejected("Kraken does not know this pair.", codes=["EQuery:Unknown asset pair"])
+        return answer(wanted)
+
+    monkeypatch.setattr(public, "ticker", refusing)
+    assert market.refresh_prices(clock=clock, client=public) == 8
+    assert not MarketPrice.objects.filter(instrument__symbol="C4-USD").exists()
+    assert _venue().failing_since is None
+    assert len(asked) <= 9
+    Instrument.objects.filter(symbol="C4-USD").update(tradable=False)
+    asked.clear()
+    settings.MASTER_PAIRS = [f"C{number}-USD" for number in range(4)]
+    master_books.hold(master_books.master(), Instrument.objects.get(symbol="C4-USD"), "1000")
+    assert market.refresh_prices(clock=clock, client=public) == 4
+    assert len(asked) == 3
+
+
+def test_another_refusal_is_no_reason_to_ask_for_each(clock: MovedClock, public: FakePublic) -> None:
+    market.refresh_instruments(clock=clock, client=public)
+    public.failure = CommandRejected("Kraken refused.", codes=["EGeneral:Invalid arguments"])
+    assert market.refresh_prices(clock=clock, client=public) == 0
+    assert _venue().failing_since == clock.now()
+
+
 def test_a_stored_price_is_used_for_a_second_and_then_asked_for_again(clock: MovedClock, public: FakePublic) -> None:
     row = master_books.instrument()
     master_books.price(row)
