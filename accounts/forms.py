@@ -26,6 +26,7 @@ def _amount(label: str, help_text: str, *, required: bool = True) -> forms.Decim
 
 
 class RiskForm(forms.Form):
+    seen = forms.DateTimeField(required=False, widget=forms.HiddenInput, input_formats=["%Y-%m-%dT%H:%M:%S.%f%z"])
     state = forms.ChoiceField(
         label="Copying",
         choices=[
@@ -89,7 +90,7 @@ class RiskForm(forms.Form):
 
     @classmethod
     def of(cls, risk: RiskSettings) -> RiskForm:
-        initial: dict[str, Any] = {name: getattr(risk, name) for name in cls.base_fields}
+        initial: dict[str, Any] = {name: getattr(risk, name) for name in cls.base_fields if name != "seen"}
         for name in _PERCENT_FIELDS:
             initial[name] = None if initial[name] is None else initial[name] * _PERCENT
         for name, value in initial.items():
@@ -97,11 +98,12 @@ class RiskForm(forms.Form):
                 initial[name] = _short(value)
         for name in _SYMBOL_FIELDS:
             initial[name] = ", ".join(initial[name])
+        initial["seen"] = risk.updated_at.strftime("%Y-%m-%dT%H:%M:%S.%f%z")
         return cls(initial=initial, label_suffix="")
 
     def changes(self) -> dict[str, Any]:
         """What the form says, as the service takes it. Call on a valid form."""
-        found = dict(self.cleaned_data)
+        found = {name: value for name, value in self.cleaned_data.items() if name != "seen"}
         for name in _PERCENT_FIELDS:
             found[name] = None if found[name] is None else found[name] / _PERCENT
         for name in _SYMBOL_FIELDS:

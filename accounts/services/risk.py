@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -29,6 +30,10 @@ FIELDS = (
 _SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
 #: Longer texts, and powers of ten further out, are no amount of anything; writing one out could fill the memory.
 _AMOUNT_CHARACTERS_MAX = 60
+_CHANGED_ELSEWHERE = (
+    "These settings were changed elsewhere since this page was opened. Nothing was saved: open the page anew, look, and make your "
+    "change again."
+)
 _POWERS = range(-60, 61)
 
 
@@ -40,9 +45,10 @@ class RiskRefused(Exception):
         self.problems = dict(problems)
 
 
-def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
+def change(user: User, changes: Mapping[str, Any], *, seen: datetime | None = None) -> RiskSettings:
     """Apply `changes` (fields of `FIELDS`; ratios as ratios, amounts as Decimal or text) whole or not at all.
 
+    `seen`: the `updated_at` of the settings that whoever changes all of them has read; refused when they are others by now.
     Going back to `active` also ends a close-only period that a loss limit began; saying again what is so already ends nothing,
     which is what resuming is for. Raises RiskRefused.
     """
@@ -51,7 +57,10 @@ def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
         raise RiskRefused({name: [f"There is no setting called {name[:40]}."] for name in unknown})
     with transaction.atomic():
         risk = RiskSettings.objects.select_for_update().get(user=user)
+        if seen is not None and seen != risk.updated_at:
+            raise RiskRefused({"": [_CHANGED_ELSEWHERE]})
         before = risk.state
+        listed = {symbol for name in _SYMBOL_FIELDS for symbol in getattr(risk, name)}
         for name, value in changes.items():
             problem = _problem(name, value)
             if problem:
@@ -61,6 +70,8 @@ def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
             risk.full_clean(exclude=["user"])
         except ValidationError as error:
             raise RiskRefused(error.message_dict) from None
+        for name in _SYMBOL_FIELDS:
+            _refuse_unknown(name, set(getattr(risk, name)) - listed)
         if risk.state == CopyState.OFF and before != CopyState.OFF and open_positions(user):
             raise RiskRefused(
                 {
@@ -74,6 +85,20 @@ def change(user: User, changes: Mapping[str, Any]) -> RiskSettings:
             risk.close_only_until, risk.close_only_reason = None, ""
         risk.save()
     return risk
+
+
+def _refuse_unknown(name: str, symbols: Collection[str]) -> None:
+    """A list that names no pair there is would permit or forbid something else than its owner thinks. Raises RiskRefused."""
+    unknown: Mapping[str, str] = import_string(settings.UNKNOWN_SYMBOLS)(sorted(symbols)) if symbols else {}
+    if unknown:
+        raise RiskRefused(
+            {
+                name: [
+                    f"Kraken quotes no pair {symbol}." + (f" You may mean {meant}." if meant else "")
+                    for symbol, meant in unknown.items()
+                ]
+            }
+        )
 
 
 def open_positions(user: User) -> int:

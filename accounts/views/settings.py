@@ -31,7 +31,7 @@ def risk(request: HttpRequest) -> HttpResponse:
     form = RiskForm(request.POST, label_suffix="") if request.method == "POST" else RiskForm.of(user.risk)
     if form.is_bound and form.is_valid():
         try:
-            risk_service.change(user, form.changes())
+            risk_service.change(user, form.changes(), seen=form.cleaned_data["seen"])
         except risk_service.RiskRefused as refusal:
             for name, sentences in refusal.problems.items():
                 for sentence in sentences:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -32,8 +34,9 @@ def own(request: HttpRequest) -> HttpResponseBase:
         return redirect("dashboard")
     if request.method == "POST":
         if request.POST.get("action") == "resume":
+            closed_until = account.user.risk.close_only_until
             halts.resume_account(account, actor=user.email, clock=SYSTEM)
-            messages.success(request, "Copying has resumed. The next entry of the master is copied.")
+            messages.success(request, _resumed(closed_until, now=SYSTEM.now()))
         else:
             report = halts.stop_account(account, actor=user.email, reason=OWN_REASON, clock=SYSTEM)
             messages.success(request, f"Copying is stopped: {_met(report)}")
@@ -63,6 +66,15 @@ def platform(request: HttpRequest) -> HttpResponse:
     now = SYSTEM.now()
     context = {"now": now, "platform": standing.platform(), "size": fleet.size(), "reason_max": REASON_MAX}
     return render(request, "copytrade/operator_stop.html", context)
+
+
+def _resumed(closed_until: datetime | None, *, now: datetime) -> str:
+    if closed_until is not None and now < closed_until < now + standing.UNTIL_RESUMED_BEYOND:
+        return (
+            "Copying has resumed. Today's loss still counts: unless you raise the daily loss limit in your risk settings, entries "
+            "are closed again within a minute."
+        )
+    return "Copying has resumed. The next entry of the master is copied."
 
 
 def _met(report: StopReport) -> str:

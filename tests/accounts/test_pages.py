@@ -13,7 +13,9 @@ from pytest_django.fixtures import Settings
 
 from accounts.models import Credential, KeyCheck, RiskSettings, User
 from accounts.services import credentials, people, tokens
+from accounts.services import risk as risk_service
 from tests.accounts import keys
+from tests.trading.services import master_books
 from trading.models import Account
 
 pytestmark = pytest.mark.django_db
@@ -173,6 +175,33 @@ def test_wrong_risk_settings_are_answered_with_a_sentence(
     assert response.status_code == 200
     assert sentence in response.content.decode()
     assert RiskSettings.objects.get(user=reader).max_risk == Decimal("0.1")
+
+
+def test_a_page_opened_before_settings_were_changed_elsewhere_saves_nothing(browser: Client, reader: User) -> None:
+    """Or a forgotten tab would switch copying on again."""
+    page = browser.get(reverse("risk"))
+    seen = page.context["form"].initial["seen"]
+    assert f'name="seen" value="{seen}"' in page.content.decode()
+    risk_service.change(reader, {"state": "close_only", "multiplier": "0.5"})
+    response = browser.post(reverse("risk"), _risk_form(seen=seen, denied_symbols="BEAM-USD"))
+    assert "changed elsewhere since this page was opened" in response.content.decode()
+    risk = RiskSettings.objects.get(user=reader)
+    assert (risk.state, risk.multiplier, risk.denied_symbols) == ("close_only", Decimal("0.5"), [])
+    seen = browser.get(reverse("risk")).context["form"].initial["seen"]
+    assert browser.post(reverse("risk"), _risk_form(seen=seen, state="close_only")).status_code == 302
+
+
+def test_a_pair_that_kraken_does_not_quote_is_refused_with_the_name_it_is_meant_by(
+    browser: Client, reader: User
+) -> None:
+    """Denied under a name that no pair has, bitcoin would be bought all the same."""
+    master_books.instrument("BTC-USD")
+    for typed, sentence in (("XBT-USD", "You may mean BTC-USD."), ("DOGG-USD", "Kraken quotes no pair DOGG-USD.")):
+        response = browser.post(reverse("risk"), _risk_form(denied_symbols=f"BTC-USD {typed}"))
+        assert sentence in response.content.decode()
+    # One that was listed when it was written down stays.
+    RiskSettings.objects.filter(user=reader).update(denied_symbols=["GONE-USD"])
+    assert browser.post(reverse("risk"), _risk_form(denied_symbols="GONE-USD BTC-USD")).status_code == 302
 
 
 def test_a_key_is_submitted_checked_and_the_verdict_shown(browser: Client, reader: User, no_bells: list[str]) -> None:

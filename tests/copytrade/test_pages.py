@@ -186,6 +186,18 @@ def test_no_page_is_open_to_a_visitor(client: Client, fleet: Fleet, address: str
     assert response["Location"].startswith("/accounts/login/")
 
 
+def test_resuming_over_a_daily_loss_says_that_it_closes_again(fleet: Fleet, ann: Account) -> None:
+    client = as_user(ann)
+    mine = RiskSettings.objects.filter(user=ann.user)
+    mine.update(close_only_until=fleet.now + timedelta(hours=3), close_only_reason="Today's loss")
+    response = client.post("/stop/", {"action": "resume"}, follow=True)
+    assert "Today&#x27;s loss still counts" in response.content.decode()
+    mine.update(close_only_until=fleet.now + timedelta(days=36_500), close_only_reason="A drawdown")
+    response = client.post("/stop/", {"action": "resume"}, follow=True)
+    assert "The next entry of the master is copied" in response.content.decode()
+    assert mine.get().close_only_until is None
+
+
 @pytest.mark.parametrize("address", OPERATOR_PAGES)
 def test_operators_pages_are_closed_to_followers(ann: Account, address: str) -> None:
     client = as_user(ann)

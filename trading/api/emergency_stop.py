@@ -52,7 +52,8 @@ class AccountStopSerializer(serializers.Serializer[RiskSettings]):
     stopped_at = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField(source="stop_reason")
     close_only_until = serializers.DateTimeField(
-        allow_null=True, help_text="A loss limit has tripped; resuming lifts it."
+        allow_null=True,
+        help_text="A loss limit has tripped; resuming lifts it. A daily one trips again at once unless it was raised.",
     )
     close_only_reason = serializers.CharField()
 
