@@ -10,6 +10,7 @@ from django import forms
 
 from accounts.models import RiskSettings
 from accounts.models.risk import CopyState
+from accounts.services.risk import is_plain
 
 _PERCENT = Decimal(100)
 _PERCENT_FIELDS = ("max_risk", "max_drawdown", "max_slippage")
@@ -17,10 +18,19 @@ _SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
+class _PlainDecimalField(forms.DecimalField):
+    """Without what Decimal() takes besides: digits of every script, and 1_0 for ten."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and not is_plain(value):
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        return super().to_python(value)
+
+
 def _amount(label: str, help_text: str, *, required: bool = True) -> forms.DecimalField:
     widget = forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"})
     messages = {"invalid": "Write a number, with a point for the decimals.", "required": "This needs a number."}
-    return forms.DecimalField(
+    return _PlainDecimalField(
         label=label, help_text=help_text, required=required, widget=widget, error_messages=messages
     )
 

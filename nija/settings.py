@@ -80,7 +80,7 @@ DOORBELLS = {
 }
 # Whom `accounts` asks how many managed positions a user has open, likewise without an import.
 OPEN_POSITIONS = "trading.services.intake.open_positions"
-UNKNOWN_SYMBOLS = "trading.selectors.symbols.unknown"
+UNKNOWN_SYMBOLS = "trading.services.symbols.unknown"
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -9,6 +9,9 @@ from rest_framework import serializers
 
 from accounts.models import RiskSettings, User
 from accounts.models.risk import CopyState
+from accounts.services.risk import is_plain
+
+_AMOUNTS = (serializers.DecimalField, serializers.IntegerField)
 
 
 class MeSerializer(serializers.ModelSerializer[User]):
@@ -66,6 +69,10 @@ class RiskSerializer(serializers.Serializer[RiskSettings]):
                 raise serializers.ValidationError(
                     {name: ["Write a value, or null for no limit."] for name in blank[:20]}
                 )
+            amounts = {name for name, field in self.fields.items() if isinstance(field, _AMOUNTS)}
+            odd = [name for name in amounts & set(data) if isinstance(data[name], str) and not is_plain(data[name])]
+            if odd:
+                raise serializers.ValidationError({name: ["Write it in plain digits."] for name in sorted(odd)})
             unknown = sorted(set(data) - set(self.fields))
             if unknown:
                 raise serializers.ValidationError({name: ["There is no such setting."] for name in unknown[:20]})

@@ -254,14 +254,19 @@ def _refuse_known(user: User, fingerprint: str) -> None:
 
 
 def _check_shapes(api_key: str, api_secret: str) -> None:
+    if api_key == api_secret:
+        raise KeyRefused("The API key and the private key are the same text; the private key is the longer one.")
     if len(api_key) not in KEY_CHARACTERS or not _is_printable(api_key):
         raise KeyRefused("This is not an API key as Kraken writes them; copy it again, whole.")
     if len(api_secret) not in SECRET_CHARACTERS or _decoded_length(api_secret) not in SECRET_BYTES:
         raise KeyRefused(
             "This is not a private key (API secret) as Kraken writes them: about 88 characters ending in =. Copy it again."
         )
-    if api_key == api_secret:
-        raise KeyRefused("The API key and the private key are the same text; the private key is the longer one.")
+    if len(api_key) > len(api_secret):
+        # A secret in the key's place would be sent to Kraken in clear, and its ends kept as the key's.
+        raise KeyRefused(
+            "The API key is longer than the private key: they may be in each other's place. Enter both anew."
+        )
 
 
 def _is_printable(text: str) -> bool:

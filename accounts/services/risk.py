@@ -126,7 +126,14 @@ def _problem(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return "This is not a number."
+    if isinstance(value, str) and not is_plain(value):
+        return "Write it in plain digits."
     return "" if _is_writable(value) else "This is not a number that can be used."
+
+
+def is_plain(text: str) -> bool:
+    """Whether a number is written with the digits 0 to 9 and nothing between them."""
+    return text.isascii() and "_" not in text
 
 
 def _is_writable(value: str | int | Decimal) -> bool:

@@ -73,6 +73,8 @@ def test_patch_leaves_the_rest(api: Client, reader: User) -> None:
         {"max_risk": "0.2"},
         {"max_risk": 0.05},
         {"max_risk": "NaN"},
+        {"multiplier": "1_0"},
+        {"multiplier": "８"},
         {"multiplier": "-1"},
         {"state": "x"},
         {"close_only_until": None, "leverage": "5"},

@@ -69,6 +69,8 @@ def test_a_row_given_another_version_does_not_open() -> None:
         (keys.pair("one")[0], "not base64 at all " * 4),
         (keys.pair("one")[0], "QUJD" * 8),
         (keys.pair("one")[0], "A" * 5000),
+        (keys.pair("one")[1], keys.pair("one")[0]),
+        (keys.pair("one")[1], keys.pair("one")[1]),
     ],
 )
 def test_text_that_cannot_be_a_key_is_refused_without_repeating_it(api_key: str, api_secret: str) -> None:

@@ -160,6 +160,8 @@ def test_risk_settings_are_shown_in_per_cent_and_saved_as_ratios(browser: Client
     [
         ({"max_risk": "11"}, "at most 10 %"),
         ({"max_risk": "NaN"}, "Write a number"),
+        ({"multiplier": "1_0"}, "Write a number"),
+        ({"multiplier": "８"}, "Write a number"),
         ({"multiplier": "-1"}, "more than 0 and at most 10"),
         ({"multiplier": "9" * 40}, "at most 10"),
         ({"allocation": "-3"}, "leave it empty"),
@@ -225,6 +227,15 @@ def test_a_text_that_is_no_key_is_refused_and_not_shown_again(browser: Client) -
     page = response.content.decode()
     assert "copy it again" in page.lower()
     assert "not a secret" not in page
+
+
+def test_a_secret_pasted_in_the_keys_place_is_not_shown_again(browser: Client, reader: User) -> None:
+    api_key, api_secret = keys.pair("one")
+    for other in (api_key, api_secret):
+        response = browser.post(reverse("connect"), {"api_key": api_secret, "api_secret": other})
+        assert response.status_code == 200
+        assert api_secret not in response.content.decode()
+    assert not Credential.objects.exists()
 
 
 def test_a_follower_cannot_ask_to_be_the_master(browser: Client, reader: User) -> None:

@@ -33,6 +33,9 @@ def parse_decimal(value: str | int | Decimal) -> Decimal:
     """
     if isinstance(value, (bool, float)):
         raise AmountError(f"{value!r} is not a decimal amount; write it as text")
+    if isinstance(value, str) and not (value.isascii() and "_" not in value):
+        # Decimal() takes digits of every script, and 1_0 for ten.
+        raise AmountError(f"{value[:40]!r} is not a number written in plain digits")
     try:
         number = Decimal(value)
     except (InvalidOperation, TypeError, ValueError):

@@ -101,7 +101,7 @@ def entry_amount(*, notional: str | None = None, quantity: str | None = None) ->
 def exit_fraction(text: str) -> Fraction:
     """The share to sell that a person typed, above 0 and at most 1: `1`, `0.5` or `1/3`. Raises MasterOrderRefused."""
     sentence = f"{text!r} is not a share of the position: write a number above 0 and at most 1, such as 1, 0.5 or 1/3."
-    if len(text) > 40 or "e" in text.lower():
+    if len(text) > 40 or not set(text.strip()) <= set("0123456789./"):
         raise MasterOrderRefused("fraction", sentence)
     try:
         fraction = Fraction(text)

@@ -21,12 +21,18 @@ from trading.services import intake
 from trading.services.clock import SYSTEM
 
 
+class _NotShownAgain(forms.PasswordInput):
+    """Read while it is typed, and not sent back: what was pasted here may be the secret."""
+
+    input_type = "text"
+
+
 class KeyForm(forms.Form):
     api_key = forms.CharField(
         label="API key",
         help_text="The shorter of the two texts, as Kraken shows it when the key is created.",
         max_length=200,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
+        widget=_NotShownAgain(attrs={"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
         error_messages={"required": "Paste the API key."},
     )
     api_secret = forms.CharField(

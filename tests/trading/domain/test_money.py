@@ -58,7 +58,9 @@ def test_a_quantity_is_valued_at_a_price_only() -> None:
         Quantity(Decimal(1)).at(Money(Decimal(1)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [0.1, True, "", "abc", "NaN", "-Infinity", "1e15", ABSURD, -ABSURD, None, [], "1,5"])
+@pytest.mark.parametrize(
+    "value", [0.1, True, "", "abc", "NaN", "-Infinity", "1e15", ABSURD, -ABSURD, None, [], "1,5", "1_0", "８", "٨"]
+)
 def test_what_is_no_usable_amount_is_refused(value: Any) -> None:
     with pytest.raises(AmountError):
         parse_decimal(value)
