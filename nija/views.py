@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template import loader
 from django.templatetags.static import static
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from nija.context import site
@@ -23,6 +24,12 @@ def landing(request: HttpRequest) -> HttpResponse:
 def favicon(_request: HttpRequest) -> HttpResponse:
     """What browsers ask for on pages that name no icon: the admin, a backtest's report, plain JSON."""
     return redirect(static("nija/icon.svg"))
+
+
+@csrf_exempt
+def api_not_found(_request: HttpRequest) -> JsonResponse:
+    """Programs read JSON, also of an address that is none."""
+    return JsonResponse({"detail": "Not found."}, status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

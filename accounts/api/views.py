@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -19,14 +21,31 @@ def caller(request: Request) -> User:
     return request.user
 
 
-class MeView(APIView):
+class OwnView(APIView):
+    """About the caller alone: whoever names something else in the address is told so, and nobody keeps a copy."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.query_params:
+            named = sorted(request.query_params)[:20]
+            raise ValidationError(
+                {name[:40]: ["There is no such parameter: this is about you alone."] for name in named}
+            )
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        found: Response = super().finalize_response(request, response, *args, **kwargs)
+        found["Cache-Control"] = "no-store, private"
+        return found
+
+
+class MeView(OwnView):
     @extend_schema(operation_id="me", responses=MeSerializer)
     def get(self, request: Request) -> Response:
         """Who this token or session belongs to."""
         return Response(MeSerializer(caller(request)).data)
 
 
-class RiskView(APIView):
+class RiskView(OwnView):
     @extend_schema(operation_id="risk_settings", responses=RiskSerializer)
     def get(self, request: Request) -> Response:
         """What copying may do with your money."""

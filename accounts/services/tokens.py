@@ -36,6 +36,12 @@ def create(user: User) -> NewToken:
     return NewToken(key=row.token_key, token=Secret(token), expires_at=row.expiry)
 
 
+def revoke_all(user: User) -> int:
+    """How many there were."""
+    deleted, _ = AuthToken.objects.filter(user=user).delete()
+    return int(deleted)
+
+
 def revoke(user: User, *, key: str) -> bool:
     """False when this user has no such token."""
     deleted, _ = AuthToken.objects.filter(user=user, token_key=key).delete()

@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
+from accounts import selectors
 from accounts.models import Credential, KeyCheck, RiskSettings, User
 from accounts.services import credentials, people, tokens
 from accounts.services import risk as risk_service
@@ -263,6 +264,17 @@ def test_the_key_is_disconnected_unless_positions_are_open(browser: Client, read
     assert not Credential.objects.filter(status="active").exists()
 
 
+def test_tokens_end_with_the_password_they_were_made_under(browser: Client, reader: User) -> None:
+    other = people.create("other@example.com", password=PASSWORD)
+    kept = tokens.create(other)
+    tokens.create(reader)
+    form = {"oldpassword": PASSWORD, "password1": "another long phrase", "password2": "another long phrase"}
+    page = browser.post(reverse("account_change_password"), form, follow=True).content.decode()
+    assert "Your 1 REST token was revoked with the old password" in page
+    assert not selectors.tokens(reader)
+    assert [row.key for row in selectors.tokens(other)] == [kept.key]
+
+
 def test_a_token_is_shown_once_and_revoked(browser: Client, reader: User) -> None:
     page = browser.post(reverse("account")).content.decode()
     found = re.search(r'data-copy="([0-9a-f]{64})"', page)
@@ -271,8 +283,6 @@ def test_a_token_is_shown_once_and_revoked(browser: Client, reader: User) -> Non
     assert Client(headers=headers).get("/api/v1/me/").status_code == 200
     assert found[1] not in _text(browser, reverse("account"))
     assert browser.post(reverse("revoke_token", args=[found[1][:15]])).status_code in (302, 404)
-    from accounts import selectors
-
     for row in selectors.tokens(reader):
         assert browser.post(reverse("revoke_token", args=[row.key])).status_code == 302
     assert Client(headers=headers).get("/api/v1/me/").status_code == 401

@@ -7,11 +7,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from accounts.api.views import caller
+from accounts.api.views import OwnView, caller
 from trading.api.fields import AmountField
-from trading.api.lists import private
 from trading.domain.risk import BalanceSource
 from trading.models import Account, AssetBalance, Role
 from trading.selectors import assets, equity
@@ -48,14 +46,14 @@ class BalancesSerializer(serializers.Serializer[object]):
     assets = AssetSerializer(many=True)
 
 
-class BalancesView(APIView):
+class BalancesView(OwnView):
     @extend_schema(operation_id="balances", responses=BalancesSerializer)
     def get(self, request: Request) -> Response:
         """Your balances as Kraken last told them."""
         rows = Account.objects.filter(user=caller(request), venue=settings.VENUE).select_related("user__risk")
         account = rows.first()
         found = _not_connected() if account is None else _known(account)
-        return private(Response(BalancesSerializer(found).data))
+        return Response(BalancesSerializer(found).data)
 
 
 def _known(account: Account) -> dict[str, object]:

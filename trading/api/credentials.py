@@ -9,10 +9,10 @@ from rest_framework import serializers, status
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import selectors
 from accounts.api.serializers import KnownFieldsOnly
+from accounts.api.views import OwnView
 from accounts.models import Credential, User
 from accounts.services import credentials
 from trading.services import intake
@@ -52,7 +52,7 @@ class DetailSerializer(serializers.Serializer[object]):
 
 
 @method_decorator(sensitive_post_parameters("api_key", "api_secret"), name="dispatch")
-class CredentialsView(APIView):
+class CredentialsView(OwnView):
     @extend_schema(operation_id="credentials", responses=CredentialsSerializer)
     def get(self, request: Request) -> Response:
         """The state of your Kraken key and the verdict on the one submitted last."""

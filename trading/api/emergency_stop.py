@@ -10,6 +10,7 @@ from rest_framework import serializers, status
 from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from accounts.api.serializers import KnownFieldsOnly
@@ -91,7 +92,15 @@ class StopReportSerializer(serializers.Serializer[object]):
     open_positions = serializers.IntegerField(help_text="Positions that stay open; their exits go on.")
 
 
+class StopThrottle(UserRateThrottle):
+    """Apart from all other calls: a script that ran away must not keep its owner from stopping."""
+
+    scope = "emergency-stop"
+
+
 class EmergencyStopView(APIView):
+    throttle_classes = [StopThrottle]
+
     @extend_schema(operation_id="emergency_stop_state", responses=StopStateSerializer)
     def get(self, request: Request) -> Response:
         """Whether entries are stopped, for everybody and for you."""

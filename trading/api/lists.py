@@ -35,6 +35,16 @@ class NewestFirst(CursorPagination):
     max_page_size = PAGE_MAX
     ordering = "-pk"
 
+    def get_page_size(self, request: Request) -> int:
+        """Raises ValidationError for what is no size; one that is too large is cut."""
+        given = request.query_params.get(self.page_size_query_param)
+        if given is None:
+            return PAGE
+        size = whole_number(given)
+        if not size:
+            raise ValidationError({self.page_size_query_param: [f"Write a number from 1 to {PAGE_MAX}."]})
+        return min(size, PAGE_MAX)
+
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Raises NotFound for a cursor that this list never gave."""
         cursor: Cursor | None = super().decode_cursor(request)
@@ -79,7 +89,8 @@ class ListView(GenericAPIView[Row]):
         unknown = sorted(set(given) - known)
         if unknown:
             raise ValidationError({name[:40]: ["There is no such parameter."] for name in unknown[:20]})
-        query = self.query(data=given)
+        # An empty text is something that was asked for wrongly; a form's empty field would be nothing at all.
+        query = self.query(data=given.dict())
         query.is_valid(raise_exception=True)
         return dict(query.validated_data)
 

@@ -12,7 +12,7 @@ from trading.api.master_orders import MasterOrdersView
 from trading.api.orders import OrdersView, OrderView
 from trading.api.positions import PositionsView
 
-UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
 urlpatterns = [
     re_path(r"^credentials/?$", CredentialsView.as_view(), name="api-credentials"),

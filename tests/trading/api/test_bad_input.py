@@ -149,6 +149,8 @@ def test_a_stop_is_carried_out_however_sloppy_its_body(operator: User) -> None:
         ("symbol=" + "X" * 25, 400),
         ("symbol=%00", 400),
         ("surprise=1", 400),
+        ("since=", 400),
+        ("symbol=", 400),
         ("cursor=nonsense", 404),
         ("cursor=cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", 404),
     ],
@@ -161,9 +163,47 @@ def test_a_parameter_that_is_none_is_refused_by_every_list(
     assert shape_is_one(response)
 
 
-@pytest.mark.parametrize("page_size", ["-1", "0", "many", "1e9", "9" * 5000])
-def test_a_page_size_that_is_none_gives_an_ordinary_page(operator: User, page_size: str) -> None:
-    assert callers.by_token(operator).get("/api/v1/orders/", {"page_size": page_size}).status_code == 200
+@pytest.mark.parametrize("page_size", ["-1", "0", "many", "1e9", "９", "9" * 5000])
+def test_a_page_size_that_is_none_is_refused(operator: User, page_size: str) -> None:
+    response = callers.by_token(operator).get("/api/v1/orders/", {"page_size": page_size})
+    assert response.status_code == 400
+    assert "from 1 to 200" in response.json()["page_size"][0]
+    assert callers.by_token(operator).get("/api/v1/orders/", {"page_size": "100000"}).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["me", "settings/risk", "balances", "credentials"])
+def test_who_asks_for_another_account_where_there_is_only_ones_own_is_told_so(operator: User, address: str) -> None:
+    """An operator who names one would otherwise change his own limits in the belief that they are a follower's."""
+    client = callers.by_token(operator)
+    response = client.get(f"/api/v1/{address}/?account=2")
+    assert response.status_code == 400
+    assert shape_is_one(response)
+    before = everything()
+    changed = client.patch("/api/v1/settings/risk/?account=2", {"max_risk": "0.05"}, format="json")
+    assert changed.status_code == 400
+    assert everything() == before
+    assert client.get(f"/api/v1/{address}/")["Cache-Control"] == "no-store, private"
+
+
+@pytest.mark.parametrize("method", ["get", "post", "patch", "delete"])
+@pytest.mark.parametrize("address", ["nothing", "copies/-1", "orders/no-uuid/", "settings/risk/9"])
+def test_an_address_that_is_none_is_answered_in_json(operator: User, method: str, address: str) -> None:
+    for client in (callers.by_token(operator), Client(enforce_csrf_checks=True)):
+        response = getattr(client, method)(f"/api/v1/{address}")
+        assert (response.status_code, response.json()) == (404, {"detail": "Not found."})
+
+
+@pytest.mark.parametrize("token", [b"\xff", b"\xc3\xa9" * 32, b"a-b", "٣".encode()])
+def test_a_strangers_bytes_are_no_token_and_no_error(client: Client, token: bytes) -> None:
+    response = client.get("/api/v1/me/", HTTP_AUTHORIZATION="Token " + token.decode("latin-1"))
+    assert response.status_code == 401
+
+
+def test_an_order_is_found_however_its_id_is_written(operator: User) -> None:
+    fleet = books.fleet()
+    [order] = callers.orders(fleet.master, fleet.beam, count=1)
+    found = callers.by_token(fleet.master.user).get(f"/api/v1/orders/{str(order.client_order_id).upper()}/")
+    assert (found.status_code, found.json()["client_order_id"]) == (200, str(order.client_order_id))
 
 
 def test_a_disabled_user_is_nobody_on_every_route_by_token_and_by_session(operator: User) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.core.cache import cache
 from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone
@@ -182,3 +183,15 @@ def test_the_resume_command_says_when_the_environment_still_blocks() -> None:
     with override_settings(ENTRY_BLOCKING=True):
         call_command("resume_trading", stdout=said)
     assert "ENTRY_BLOCKING is set in the environment and still blocks entries." in said.getvalue()
+
+
+def test_who_has_spent_all_calls_can_still_stop_and_resume(fleet: Fleet) -> None:
+    client = callers.by_token(callers.operator())
+    cache.clear()
+    while client.get("/api/v1/me/").status_code == 200:
+        pass
+    assert client.get("/api/v1/orders/").status_code == 429
+    assert client.post(ADDRESS, {}, format="json").status_code == 200
+    assert halts.control().stopped_at is not None
+    assert client.delete(ADDRESS).status_code == 200
+    cache.clear()
