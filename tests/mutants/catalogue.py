@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BAD_DAYS = "tests/functional/test_bad_days.py::"
+GATE = "tests/functional/test_master_gate.py::"
+MASTER_EXITS = "tests/functional/test_master_exits.py::"
+REPLACING = "tests/functional/test_replacing_keys.py::"
 BOOKING = "tests/functional/test_booking.py::"
 TOGETHER = "tests/trading/services/test_booking_together.py::"
 LIMITS = "tests/functional/test_limits.py::"
@@ -220,7 +223,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "proves absence before reads show it",
         RECONCILIATION,
-        "settled = _settled([order for order in missing if order.lookups_empty >= 1], started, clock=clock)",
+        "settled = beyond_deadline([order for order in missing if order.lookups_empty >= 1], started, clock=clock)",
         "settled = list(missing)",
         (OUTCOMES + "test_an_accepted_order_that_reads_show_only_after_five_seconds_is_still_found",),
     ),
@@ -374,8 +377,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a stop holds exits back",
         SENDING,
-        "    if kind is OrderKind.ENTRY and not _entries_may_go(ids, now=now):\n",
-        "    if not _entries_may_go(ids, now=now):\n",
+        "    if kind is OrderKind.ENTRY and not _entries_may_go(ids, keys, now=now):\n",
+        "    if not _entries_may_go(ids, keys, now=now):\n",
         (STOP + "test_exits_flow_during_a_stop",),
     ),
     Mutant(
@@ -467,6 +470,55 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if forbidden:\n",
         "    if forbidden and facts.nonce_window:\n",
         ("tests/trading/domain/test_key_policy.py",),
+    ),
+    Mutant(
+        "replaces a key while its last order may still arrive",
+        "trading/services/intake.py",
+        ".exclude(pk__in=harmless).exists():",
+        ".exclude(pk__in=harmless).count() > 1:",
+        (REPLACING + "test_before_its_deadline_a_late_request_could_still_be_taken_so_the_key_waits",),
+    ),
+    Mutant(
+        "never replaces a key while an order is in doubt",
+        "trading/services/intake.py",
+        ".exclude(pk__in=harmless).exists():",
+        ".exists():",
+        (REPLACING + "test_an_exit_that_reached_kraken_is_found_with_the_new_key_and_not_made_again",),
+    ),
+    Mutant(
+        "takes a key that does not see every order",
+        "trading/domain/key_policy.py",
+        "    if not facts.sees_all:\n",
+        "    if not facts.sees_all and facts.nonce_window:\n",
+        ("tests/trading/domain/test_key_policy.py",),
+    ),
+    Mutant(
+        "sends the master's entry on a key that drifted",
+        SENDING,
+        ' or (key.entries_blocked_reason if key is not None else "")',
+        "",
+        (GATE + "test_an_order_planned_before_his_key_drifted_is_not_sent",),
+    ),
+    Mutant(
+        "sells the whole again that Kraken refused for coins on hold",
+        "trading/services/master_orders.py",
+        "free=unsold.free_after(last, position, now=now),",
+        "free=None,",
+        (MASTER_EXITS + "test_coins_on_hold_keep_the_free_rest_from_nobody",),
+    ),
+    Mutant(
+        "forgets what an entry still buys when the master is closed",
+        "copytrade/services/closing.py",
+        "    for master in (holding | buying).filter(",
+        "    for master in holding.filter(",
+        (MASTER_EXITS + "test_what_an_entry_in_doubt_still_bought_is_sold_when_everybody_was_closed",),
+    ),
+    Mutant(
+        "lifts a tripped limit when settings are saved",
+        "accounts/services/risk.py",
+        "if risk.state == CopyState.ACTIVE and before != CopyState.ACTIVE:",
+        'if risk.state == CopyState.ACTIVE and "state" in changes:',
+        ("tests/accounts/test_risk.py",),
     ),
     # Arithmetic.
     Mutant(
