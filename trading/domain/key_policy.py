@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 #: Kraken's name of a permission, and what its page for API keys calls it.
 REQUIRED = {
@@ -19,6 +19,10 @@ FORBIDDEN = {
     "add-withdraw-address": "Add withdrawal addresses",
     "update-withdraw-address": "Update withdrawal addresses",
 }
+
+
+#: So long before a key expires nothing new is bought with it, and its owner is told to replace it.
+EXPIRY_AHEAD = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,12 @@ def verdict(facts: KeyFacts, *, now: datetime) -> Accepted | Refused:
             f"This key has a nonce window of {facts.nonce_window}, which would let an old request through late. Set it "
             f"to 0 at Kraken and submit the key again."
         )
-    if facts.valid_until is not None and facts.valid_until <= now:
-        return Refused("This key has expired at Kraken. Create one without an expiry date and submit that.")
+    if facts.valid_until is not None and facts.valid_until <= now + EXPIRY_AHEAD:
+        tense = "has expired" if facts.valid_until <= now else f"expires on {facts.valid_until:%d %b %Y}"
+        return Refused(
+            f"This key {tense} at Kraken, and what was bought could not be sold with it any more. Create one without an expiry "
+            f"date and submit that."
+        )
     if not facts.sees_all:
         # An order that such a key cannot see would be proved absent and sent again.
         return Refused(

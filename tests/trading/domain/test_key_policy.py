@@ -60,9 +60,10 @@ def test_a_nonce_window_is_refused() -> None:
     assert "nonce window of 5" in _refusal(_facts(nonce_window=5))
 
 
-def test_an_expired_key_and_one_of_an_unnamed_account_are_refused() -> None:
-    assert "expired" in _refusal(_facts(valid_until=NOW))
-    assert isinstance(verdict(_facts(valid_until=NOW + timedelta(days=1)), now=NOW), Accepted)
+def test_a_key_that_expires_within_a_week_and_one_of_an_unnamed_account_are_refused() -> None:
+    assert "has expired" in _refusal(_facts(valid_until=NOW))
+    assert "expires on 08 Jul 2026" in _refusal(_facts(valid_until=NOW + timedelta(days=7)))
+    assert isinstance(verdict(_facts(valid_until=NOW + timedelta(days=7, seconds=1)), now=NOW), Accepted)
     assert "which account" in _refusal(_facts(iban=""))
 
 
