@@ -156,6 +156,12 @@ def test_risk_settings_are_shown_in_per_cent_and_saved_as_ratios(browser: Client
     assert risk.denied_symbols == ["BEAM-USD", "BTC-USD"]
 
 
+def test_the_master_is_told_which_of_these_settings_hold_for_what_he_buys(browser: Client, reader: User) -> None:
+    assert "You are the master" not in _text(browser, reverse("risk"))
+    Account.objects.create(user=reader, role="master", venue="v", iban="AA1", created_at=keys.NOW)
+    assert "You are the master" in _text(browser, reverse("risk"))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
