@@ -1,4 +1,4 @@
-"""The risk settings as people fill them in: per cent instead of ratios, symbols as a line of text."""
+"""Signing up, and the risk settings as people fill them in: per cent instead of ratios, symbols as a line of text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from allauth.account.forms import SignupForm as AllauthSignupForm
 from django import forms
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
 
-from accounts.models import RiskSettings
+from accounts.models import RiskSettings, User
 from accounts.models.risk import CopyState
 from accounts.services.risk import is_plain
 
@@ -16,6 +19,18 @@ _PERCENT = Decimal(100)
 _PERCENT_FIELDS = ("max_risk", "max_drawdown", "max_slippage")
 _SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
 _SEPARATORS = re.compile(r"[\s,;]+")
+
+
+class SignupForm(AllauthSignupForm):  # type: ignore[misc]  # the package has no types
+    def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
+        """An address that somebody signed up since it was looked at is answered as one that was known before."""
+        try:
+            with transaction.atomic():
+                made: tuple[User | None, HttpResponse | None] = super().try_save(request)
+        except IntegrityError:
+            self.account_already_exists = True
+            made = super().try_save(request)
+        return made
 
 
 class _PlainDecimalField(forms.DecimalField):

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
+from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from accounts import selectors
+from accounts import forms, selectors
 from accounts.models import Credential, KeyCheck, RiskSettings, User
 from accounts.services import credentials, people, tokens
 from accounts.services import risk as risk_service
@@ -87,6 +88,20 @@ def test_log_in_by_address_in_any_case_and_log_out(client: Client, reader: User)
     assert "Log out" in _text(client, reverse("account_logout"))
     client.post(reverse("account_logout"))
     assert client.get(reverse("account"))["Location"].startswith(reverse("account_login"))
+
+
+def test_an_address_signed_up_at_the_same_moment_is_answered_as_a_known_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both forms saw a free address; the later one meets the row of the earlier."""
+    cache.clear()
+    form = {"email": "n@example.com", "password1": PASSWORD, "password2": PASSWORD}
+    monkeypatch.setattr(forms.AllauthSignupForm, "clean_email", lambda self: self.cleaned_data["email"], raising=True)
+    monkeypatch.setattr(forms.AllauthSignupForm, "account_already_exists", False, raising=False)
+    first, second = (Client().post(reverse("account_signup"), form) for _ in range(2))
+    # Mail to one address is limited, so that a known one is told to wait at this moment.
+    assert (first.status_code, second.status_code) == (302, 429)
+    assert User.objects.filter(email="n@example.com").count() == 1
 
 
 def test_a_wrong_password_is_refused_and_too_many_are_slowed_down(client: Client, reader: User) -> None:
