@@ -233,7 +233,7 @@ def _user(entry: Entry) -> tuple[User, Mapping[str, Any] | None]:
             password = entry.password.reveal() if entry.password else None
             user = known or people.create(entry.email, password=password, operator=entry.role == "operator")
             if entry.risk:
-                risk.change(user, entry.risk)
+                risk.change(user, entry.risk, imported=True)
     except ValidationError as error:
         raise Refused(f"The password is too weak: {' '.join(error.messages)}") from None
     except risk.RiskRefused as error:

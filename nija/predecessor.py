@@ -94,14 +94,15 @@ def _entry(user: Mapping[str, Any], *, names: Counter[str], variables: Mapping[s
         email = email_address(str(user.get("email") or user.get("user_id") or ""))
     except Refused:
         return Refused('The user has no e-mail address; add "email" to the entry.')
-    return Entry(email, role, api_key=Secret(api_key), api_secret=Secret(api_secret), risk=_risk(user))
+    return Entry(email, role, api_key=Secret(api_key), api_secret=Secret(api_secret), risk=_risk(user, role=role))
 
 
-def _risk(user: Mapping[str, Any]) -> dict[str, Any]:
+def _risk(user: Mapping[str, Any], *, role: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if "risk_multiplier" in user:
         settings["multiplier"] = user["risk_multiplier"]
-    if user.get("copy_from_master") is False:
+    # Of a master it says nothing: he copies nobody.
+    if user.get("copy_from_master") is False and role != "master":
         settings["state"] = "off"
     denied = user.get("disabled_symbols")
     if denied:

@@ -34,6 +34,9 @@ class Credential(models.Model):
     iban = models.CharField(max_length=64, blank=True, default="")
     permissions = models.JSONField(default=list, blank=True)
     entries_blocked_reason = models.TextField(blank=True, default="")
+    sees_all = models.BooleanField(
+        default=True, db_default=True, help_text="No: Kraken shows it orders and trades of certain dates only"
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     checked_at = models.DateTimeField(null=True, blank=True)

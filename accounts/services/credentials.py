@@ -193,10 +193,11 @@ def refuse(credential_id: uuid.UUID, *, message: str, now: datetime) -> None:
             finish_check(credential_id, accepted=False, message=message, now=now)
 
 
-def block_entries(credential_id: uuid.UUID, *, reason: str, now: datetime) -> bool:
-    """Record why an active key may open nothing new (empty: it may again). True when that changed."""
+def block_entries(credential_id: uuid.UUID, *, reason: str, sees_all: bool | None = None, now: datetime) -> bool:
+    """Record why an active key may open nothing new (empty: it may again), and whether it sees every order, unless that is not
+    known. True when the reason changed."""
     active = Credential.objects.filter(pk=credential_id, status=Credential.Status.ACTIVE)
-    active.update(checked_at=now)
+    active.update(checked_at=now, **({} if sees_all is None else {"sees_all": sees_all}))
     return active.exclude(entries_blocked_reason=reason).update(entries_blocked_reason=reason) == 1
 
 

@@ -45,10 +45,13 @@ class RiskRefused(Exception):
         self.problems = dict(problems)
 
 
-def change(user: User, changes: Mapping[str, Any], *, seen: datetime | None = None) -> RiskSettings:
+def change(
+    user: User, changes: Mapping[str, Any], *, seen: datetime | None = None, imported: bool = False
+) -> RiskSettings:
     """Apply `changes` (fields of `FIELDS`; ratios as ratios, amounts as Decimal or text) whole or not at all.
 
     `seen`: the `updated_at` of the settings that whoever changes all of them has read; refused when they are others by now.
+    `imported`: denied symbols may be of pairs that are gone, but not go by another name here.
     Going back to `active` also ends a close-only period that a loss limit began; saying again what is so already ends nothing,
     which is what resuming is for. Raises RiskRefused.
     """
@@ -71,7 +74,7 @@ def change(user: User, changes: Mapping[str, Any], *, seen: datetime | None = No
         except ValidationError as error:
             raise RiskRefused(error.message_dict) from None
         for name in _SYMBOL_FIELDS:
-            _refuse_unknown(name, set(getattr(risk, name)) - listed)
+            _refuse_unknown(name, set(getattr(risk, name)) - listed, may_be_gone=imported and name == "denied_symbols")
         if risk.state == CopyState.OFF and before != CopyState.OFF and open_positions(user):
             raise RiskRefused(
                 {
@@ -87,9 +90,11 @@ def change(user: User, changes: Mapping[str, Any], *, seen: datetime | None = No
     return risk
 
 
-def _refuse_unknown(name: str, symbols: Collection[str]) -> None:
+def _refuse_unknown(name: str, symbols: Collection[str], *, may_be_gone: bool) -> None:
     """A list that names no pair there is would permit or forbid something else than its owner thinks. Raises RiskRefused."""
-    unknown: Mapping[str, str] = import_string(settings.UNKNOWN_SYMBOLS)(sorted(symbols)) if symbols else {}
+    unknown: dict[str, str] = import_string(settings.UNKNOWN_SYMBOLS)(sorted(symbols)) if symbols else {}
+    if may_be_gone:
+        unknown = {symbol: meant for symbol, meant in unknown.items() if meant}
     if unknown:
         raise RiskRefused(
             {

@@ -119,16 +119,21 @@ def _sell_on(account: Account, *, clock: Clock) -> tuple[int, list[str]]:
 
 
 def _asked_to_close(account: Account) -> list[Position]:
-    """Of which nothing was ordered since somebody asked."""
+    """Of which nothing was bought since somebody asked. What an order of ours buys was decided when it was ordered; what was
+    bought on Kraken's own page is known by when Kraken executed it, since it is found later."""
     asked = CloseInstruction.objects.filter(account=account, instrument=OuterRef("instrument"))
     newest = asked.order_by("-created_at").values("created_at")[:1]
     held = Position.objects.filter(account=account, is_open=True).select_related("instrument").order_by("pk")
-    bought_since = Execution.objects.filter(
+    bought = Execution.objects.filter(
         account=account,
         instrument=OuterRef("instrument"),
         round_trip=OuterRef("round_trip"),
         side=Side.BUY,
-        order__created_at__gt=OuterRef("asked_at"),
+    )
+    elsewhere = Q(order__origin=OrderOrigin.OUTSIDE)
+    asked_at = OuterRef("asked_at")
+    bought_since = bought.filter(
+        elsewhere & Q(executed_at__gt=asked_at) | ~elsewhere & Q(order__created_at__gt=asked_at)
     )
     return list(held.annotate(asked_at=Subquery(newest)).filter(asked_at__isnull=False).exclude(Exists(bought_since)))
 

@@ -10,6 +10,7 @@ from accounts.models import RiskSettings
 from accounts.services import risk
 from accounts.services.risk import RiskRefused
 from tests.accounts import keys
+from tests.trading.services import master_books
 from trading.models import Account
 
 pytestmark = pytest.mark.django_db
@@ -76,6 +77,19 @@ def test_copying_is_not_switched_off_while_a_position_is_open() -> None:
     position.is_open = False
     position.save()
     assert risk.change(user, {"state": "off"}).state == "off"
+
+
+def test_a_denied_pair_that_is_gone_is_imported_and_one_by_another_name_is_not() -> None:
+    user = keys.user()
+    master_books.instrument("BTC-USD")
+    denied = {"denied_symbols": ["MATIC-USD"]}
+    with pytest.raises(RiskRefused, match="no pair MATIC-USD"):
+        risk.change(user, denied)
+    assert risk.change(user, denied, imported=True).denied_symbols == ["MATIC-USD"]
+    with pytest.raises(RiskRefused, match="may mean BTC-USD"):
+        risk.change(user, {"denied_symbols": ["XBT-USD"]}, imported=True)
+    with pytest.raises(RiskRefused, match="no pair GONE-USD"):
+        risk.change(user, {"allowed_symbols": ["GONE-USD"]}, imported=True)
 
 
 def test_going_back_to_active_ends_a_close_only_period_and_other_changes_do_not() -> None:

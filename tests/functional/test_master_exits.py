@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -12,7 +13,7 @@ from tests.functional.scenario import BEAM, Fleet, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.domain.order_state import OrderState
-from trading.models import Event, EventKind, OrderKind
+from trading.models import Event, EventKind, Order, OrderKind, OrderOrigin
 from trading.services import alerts, balances, halts
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,6 +88,31 @@ def test_a_close_that_kraken_refuses_is_tried_again(make_world: Callable[..., Wo
     _close_everybody(fleet)
     _live(fleet, 60)
     assert fleet.held(fleet.master) == fleet.held(fleet["ada"]) == 0
+
+
+def test_what_he_bought_on_krakens_page_before_a_close_is_sold_though_it_is_found_after_it(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = _holding(make_world)
+    fleet.by_hand("master", Side.BUY, quantity="500")
+    fleet.world.move(0.5)
+    _close_everybody(fleet)
+    _live(fleet, 60)
+    assert fleet.held(fleet.master) == fleet.world.managed(fleet.master, BEAM) == 0
+    assert fleet.held(fleet["ada"]) == 0
+
+
+def test_an_order_he_left_at_kraken_that_fills_after_a_close_is_kept(make_world: Callable[..., World]) -> None:
+    fleet = _holding(make_world)
+    _close_everybody(fleet)
+    _live(fleet, 12)
+    fleet.by_hand("master", Side.BUY, quantity="5000")
+    _live(fleet, 12)
+    # Its row is older than the close, as of an order that had filled in part before it.
+    bought = Order.objects.get(account=fleet.master.account, origin=OrderOrigin.OUTSIDE)
+    Order.objects.filter(pk=bought.pk).update(created_at=bought.created_at - timedelta(hours=1))
+    _live(fleet, 12)
+    assert fleet.held(fleet.master) == fleet.world.managed(fleet.master, BEAM) == D(5000)
 
 
 def test_what_the_master_buys_after_a_close_is_kept(make_world: Callable[..., World]) -> None:

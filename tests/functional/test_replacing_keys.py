@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,9 @@ from tests.support.world import World
 from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import PrivateClient
 from trading.kraken.signing import Credentials
+from trading.kraken.values import OrdersPage, TradesPage
 from trading.models import Order, OrderKind
-from trading.services import intake, private
+from trading.services import intake, private, undecided
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,6 +79,41 @@ def test_before_its_deadline_a_late_request_could_still_be_taken_so_the_key_wait
     intake.check_all_pending(clock=fleet.world.clock)
     fleet.live(SETTLED_S)
     _assert_sold_once(fleet, exit_order, OrderState.NOT_PLACED)
+
+
+def test_what_a_key_with_query_dates_does_not_see_is_not_taken_for_never_placed(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner limited it at Kraken after it was connected. The sale was executed; a second one would be of his own coins."""
+    fleet = _holding(make_world)
+    fleet.world.paper("POST", f"/accounts/{fleet['ada'].paper_id}/deposit", asset="BEAM", amount="50000")
+    mine = Credential.objects.get(user=fleet["ada"].account.user, status="active")
+    bounded = replace(private.key_info(mine.pk, clock=fleet.world.clock), query_to=fleet.world.clock.now())
+    assert "query start or end date" in intake.recheck(mine.pk, ask=lambda _key: bounded, clock=fleet.world.clock)
+    _show_nothing_old(monkeypatch, fleet["ada"].api_key)
+    fleet.spoil("drop_after", name="ada")
+    exit_order = _exit_in_doubt(fleet)
+    fleet.live(90)
+    exit_order.refresh_from_db()
+    assert exit_order.state == OrderState.UNKNOWN
+    assert len(fleet.at_exchange(fleet["ada"], "sell")) == 1
+    fleet.world.move(15 * 60)
+    undecided.give_up(clock=fleet.world.clock)
+    exit_order.refresh_from_db()
+    assert exit_order.state == OrderState.MANUAL
+
+
+def _show_nothing_old(monkeypatch: pytest.MonkeyPatch, api_key: str) -> None:
+    """What Kraken is taken to do with the dates; the paper exchange has no such keys."""
+    empty = {"closed_orders": OrdersPage(orders=(), count=0), "trades_history": TradesPage(trades=(), count=0)}
+    for name, nothing in (*empty.items(), ("query_orders", {})):
+        asked = getattr(PrivateClient, name)
+
+        async def bounded(self: Any, *given: Any, asked: Any = asked, nothing: Any = nothing, **named: Any) -> Any:
+            told = await asked(self, *given, **named)
+            return nothing if self._credentials.key == api_key else told
+
+        monkeypatch.setattr(PrivateClient, name, bounded)
 
 
 def _holding(make_world: Callable[..., World]) -> Fleet:

@@ -520,6 +520,30 @@ MUTANTS: tuple[Mutant, ...] = (
         'if risk.state == CopyState.ACTIVE and "state" in changes:',
         ("tests/accounts/test_risk.py",),
     ),
+    Mutant(
+        "believes the absence that a key with query dates tells",
+        RECONCILIATION,
+        "    return [order for order in absent if order.pk not in blind]\n",
+        "    return list(absent)\n",
+        (REPLACING + "test_what_a_key_with_query_dates_does_not_see_is_not_taken_for_never_placed",),
+    ),
+    Mutant(
+        "counts a target of which only a part was sold",
+        "trading/services/levels.py",
+        "enough = last.filled and _sold_enough(progress, position, bid=bid)",
+        "enough = last.filled",
+        (
+            "tests/trading/services/test_levels.py::"
+            "test_a_target_of_which_a_part_was_on_hold_is_asked_for_again_with_what_is_missing",
+        ),
+    ),
+    Mutant(
+        "sells after a close what the master bought since",
+        "copytrade/services/closing.py",
+        ".exclude(Exists(bought_since))",
+        "",
+        (MASTER_EXITS + "test_what_the_master_buys_after_a_close_is_kept",),
+    ),
     # Arithmetic.
     Mutant(
         "adds quantities as floats",

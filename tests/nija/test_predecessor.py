@@ -41,6 +41,13 @@ def test_a_file_of_one_user_becomes_an_entry_with_its_settings(tmp_path: Path) -
     assert entry.api_key.reveal() == "hush"
 
 
+def test_a_master_who_copies_nobody_is_not_switched_off_by_that(tmp_path: Path) -> None:
+    (tmp_path / "anna.json").write_text(json.dumps(_user(role="master", copy_from_master=False)))
+    entry = _found(tmp_path, variables={k: v for k, v in VARIABLES.items() if "ANNA" in k})["anna.json"]
+    assert isinstance(entry, Entry)
+    assert (entry.role, dict(entry.risk)) == ("master", {})
+
+
 def test_a_group_file_holds_a_list_and_an_address_may_be_the_user_id(tmp_path: Path) -> None:
     group = [
         {"user_id": "anna@example.com", "name": "Anna", "broker_type": "KRAKEN"},

@@ -116,6 +116,7 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
     """
     credential = Credential.objects.select_related("user").get(pk=credential_id)
     now = clock.now()
+    sees_all = None
     try:
         facts = facts_of(ask(credential_id))
     except CredentialsRefused as error:
@@ -126,6 +127,7 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
         logger.warning("key %s was not checked: %s", credential_id, error.sentence)
         return credential.entries_blocked_reason
     else:
+        sees_all = facts.sees_all
         decision = key_policy.verdict(facts, now=now)
         reason = decision.sentence if isinstance(decision, Refused) else ""
         if not reason and credential.iban and facts.iban != credential.iban:
@@ -133,7 +135,7 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
                 "This key now belongs to another Kraken account. Replace it with one of the account that is connected."
             )
     with transaction.atomic():
-        if credentials.block_entries(credential.pk, reason=reason, now=now):
+        if credentials.block_entries(credential.pk, reason=reason, sees_all=sees_all, now=now):
             _tell(credential.user, reason, now=now)
     return reason
 

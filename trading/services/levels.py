@@ -139,8 +139,6 @@ def watch(*, clock: Clock) -> list[Order]:
             if levels is None or price is None or now - price.as_of > PRICE_USABLE_FOR:
                 continue
             order = _look(position.account, position, levels, bid=price.bid_price, market_at=market_at, now=now)
-        except MasterOrderRefused as refusal:
-            logger.log(_LEVEL_OF.get(refusal.code, logging.WARNING), "no exit: %s", refusal.sentence)
         except Exception:
             # The next position must still be watched.
             logger.exception("levels of %s", position.instrument.symbol)
@@ -239,10 +237,15 @@ def _look(
         decision = _decide(current, progress, bid=bid, market_at=market_at)
         if decision is not None and unsold.may_try(locked, now=now):
             asked_by = AskedBy(current.strategy, current.version, current.parameters_hash)
-            order = _sell(locked, decision, asked_by=asked_by, now=now)
-            progress = replace(
-                progress, targets_hit=decision.targets_hit, hit_before=progress.targets_hit, exit_order=order.pk
-            )
+            try:
+                order = _sell(locked, decision, asked_by=asked_by, now=now)
+            except MasterOrderRefused as refusal:
+                # What was seen, such as a new high, is kept all the same.
+                logger.log(_LEVEL_OF.get(refusal.code, logging.WARNING), "no exit: %s", refusal.sentence)
+            else:
+                progress = replace(
+                    progress, targets_hit=decision.targets_hit, hit_before=progress.targets_hit, exit_order=order.pk
+                )
         current.plan = progress.as_json(entry_price)
         current.updated_at = now
         current.save(update_fields=["plan", "updated_at"])
@@ -257,9 +260,19 @@ def _seen(progress: Progress, position: Position, *, bid: Price) -> Progress:
     if progress.exit_order is not None:
         last = Order.objects.filter(pk=progress.exit_order).first()
         if last is not None and last.state in order_state.FINAL:
-            hit = progress.targets_hit if last.filled else progress.hit_before
+            enough = last.filled and _sold_enough(progress, position, bid=bid)
+            hit = progress.targets_hit if enough else progress.hit_before
             progress = replace(progress, exit_order=None, targets_hit=hit, hit_before=hit)
     return progress
+
+
+def _sold_enough(progress: Progress, position: Position, *, bid: Price) -> bool:
+    """Whether no more is left than the target keeps that was asked for, but for what could not be sold by itself: a sale may
+    have come to nothing, or been of what was free only."""
+    kept = WHOLE - sum((target.fraction for target in progress.plan.targets[: progress.targets_hit]), Fraction(0))
+    rules = position.instrument.rules
+    missing = rules.floor_fraction(Fraction(progress.managed) - Fraction(progress.bought) * kept)
+    return not (missing and rules.sellable(missing, bid))
 
 
 def _decide(levels: Levels, progress: Progress, *, bid: Price, market_at: datetime) -> ExitDecision | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -180,17 +180,22 @@ def _instruments_that_matter(*, now: datetime) -> list[Instrument]:
 
 
 def _refresh(instruments: Sequence[Instrument], *, clock: Clock, client: PublicClient | None) -> int:
+    """What was told is stored, also when a later request failed."""
     by_pair = {instrument.pair_id: instrument for instrument in instruments}
     found: dict[str, Ticker] = {}
+    # Apart, since one that Kraken does not know spoils its whole answer.
+    listed = sorted(name for name, instrument in by_pair.items() if instrument.tradable)
     try:
-        for names in _batches(sorted(by_pair)):
-            found |= _tickers(names, client or public_client(), by_pair)
+        for group in (listed, sorted(by_pair.keys() - set(listed))):
+            for names in _batches(group):
+                _collect(names, client or public_client(), by_pair, found)
     except KrakenError as error:
         _note_failure(error, now=clock.now())
-        return 0
+        by_pair = {name: by_pair[name] for name in found}
+    else:
+        if by_pair:
+            _note_answer(now=clock.now())
     now = clock.now()
-    if by_pair:
-        _note_answer(now=now)
     rows = [
         MarketPrice(
             instrument=by_pair[pair_id], bid=seen.bid.value, ask=seen.ask.value, last=seen.last.value, as_of=now
@@ -204,22 +209,23 @@ def _refresh(instruments: Sequence[Instrument], *, clock: Clock, client: PublicC
     return len(rows)
 
 
-def _tickers(names: Sequence[str], client: PublicClient, by_pair: dict[str, Instrument]) -> dict[str, Ticker]:
-    """One unknown pair spoils Kraken's whole answer: then those it lists as tradable are asked for apart from the others, and
-    where that does not tell which it is, halves, so that a pair that was just delisted hides no other's price."""
+def _collect(
+    names: Sequence[str], client: PublicClient, by_pair: Mapping[str, Instrument], found: dict[str, Ticker]
+) -> None:
+    """Add to `found`. One unknown pair spoils Kraken's whole answer: then halves are asked for, so that a pair that was just
+    delisted hides no other's price, and it is known as untradable until the list of pairs is read again."""
     try:
-        return client.ticker(names)
+        found |= client.ticker(names)
     except CommandRejected as error:
         if not any(error.says(code) for code in _UNKNOWN_PAIR):
             raise
-    if len(names) == 1:
-        logger.warning("Kraken does not know the pair %s", names[0])
-        return {}
-    parts = [name for name in names if by_pair[name].tradable], [name for name in names if not by_pair[name].tradable]
-    if not all(parts):
+        if len(names) == 1:
+            logger.warning("Kraken does not know the pair %s", names[0])
+            Instrument.objects.filter(pk=by_pair[names[0]].pk, tradable=True).update(tradable=False)
+            return
         half = len(names) // 2
-        parts = list(names[:half]), list(names[half:])
-    return _tickers(parts[0], client, by_pair) | _tickers(parts[1], client, by_pair)
+        for part in (names[:half], names[half:]):
+            _collect(part, client, by_pair, found)
 
 
 def _batches(names: Sequence[str]) -> Iterable[Sequence[str]]:

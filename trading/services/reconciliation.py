@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
+from accounts.models import Credential
 from trading import doorbell
 from trading.domain import venue_clock
 from trading.domain.order_state import OrderEvent, OrderState
@@ -108,7 +109,16 @@ def resolve(looked_for: Sequence[Order], *, clock: Clock) -> int:
             settled += missing
     more, absent, _ = _search(_by_key(settled, of_account), clock=clock)
     resolved = sum(_adopt(order, venue, clock=clock) for order, venue in [*found, *more])
-    return resolved + sum(_conclude_absent(order, now=clock.now()) for order in [*proven, *absent])
+    told = _seen_by_all(keys, [*proven, *absent], clock=clock)
+    return resolved + sum(_conclude_absent(order, now=clock.now()) for order in told)
+
+
+def _seen_by_all(keys: Mapping[int, Credential], absent: Sequence[Order], *, clock: Clock) -> list[Order]:
+    """Those whose key would have seen them. What another does not see proves nothing, and is given up to a person in time."""
+    blind = [order.pk for order in absent if not keys[order.account_id].sees_all]
+    if blind:
+        Order.objects.filter(pk__in=blind).update(looked_up_at=clock.now())
+    return [order for order in absent if order.pk not in blind]
 
 
 def _by_key(orders: Sequence[Order], of_account: Mapping[int, uuid.UUID]) -> dict[uuid.UUID, list[Order]]:

@@ -43,7 +43,7 @@ def wait_after(failures: int) -> timedelta:
 
 def may_try(position: Position, *, now: datetime) -> bool:
     """Whether none of its exits is under way, and after those that sold nothing it is time for the next."""
-    newest = own_exits(position)[:ROWS_MAX]
+    newest = _of_this_opening(position)
     if newest and newest[0].state in order_state.LIVE:
         return False
     failed = failed_in_a_row(newest)
@@ -52,11 +52,10 @@ def may_try(position: Position, *, now: datetime) -> bool:
 
 def stuck(position: Position, *, now: datetime) -> list[Order]:
     """Its newest sales, when they have sold nothing for longer than the first tries again take; newest first."""
-    exits = own_exits(position)
-    if position.opened_at is not None:
-        exits = exits.filter(created_at__gte=position.opened_at)
-    failed = failed_in_a_row(exits[:ROWS_MAX])
-    return failed if failed and _ended(failed[-1]) < now - STUCK_AFTER else []
+    failed = failed_in_a_row(_of_this_opening(position))
+    # As long as anything asks for a sale, one is tried more often than this; then nobody wants to sell any more.
+    is_tried = bool(failed) and _ended(failed[0]) > now - FAILURES_MATTER_FOR - AGAIN_MAX
+    return failed if is_tried and _ended(failed[-1]) < now - STUCK_AFTER else []
 
 
 def free_after(refused: Order | None, position: Position, *, now: datetime) -> Quantity | None:
@@ -66,6 +65,13 @@ def free_after(refused: Order | None, position: Position, *, now: datetime) -> Q
         return None
     free = balances.available([position.account_id], now=now).get(position.account_id)
     return balances.free_base(position.instrument, free)
+
+
+def _of_this_opening(position: Position) -> list[Order]:
+    exits = own_exits(position)
+    if position.opened_at is not None:
+        exits = exits.filter(created_at__gte=position.opened_at)
+    return list(exits[:ROWS_MAX])
 
 
 def _ended(order: Order) -> datetime:

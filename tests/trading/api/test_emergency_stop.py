@@ -188,7 +188,7 @@ def test_the_resume_command_says_when_the_environment_still_blocks() -> None:
 def test_who_has_spent_all_calls_can_still_stop_and_resume(fleet: Fleet) -> None:
     client = callers.by_token(callers.operator())
     cache.clear()
-    while client.get("/api/v1/me/").status_code == 200:
+    while client.get(ADDRESS).status_code == 200:
         pass
     assert client.get("/api/v1/orders/").status_code == 429
     assert client.post(ADDRESS, {}, format="json").status_code == 200

@@ -7,13 +7,14 @@ from fractions import Fraction
 import pytest
 from pytest_django.fixtures import Settings
 
+from copytrade.services import watch
 from tests.trading.services import master_books
 from tests.trading.services.master_books import NOW, D, MovedClock
 from trading.domain.money import Money, Price, Ratio
 from trading.domain.order_state import OrderState
 from trading.models import Account, AssetBalance, Instrument, Levels, Order, OrderKind, OrderOrigin, Position
 from trading.models import EntryPlan as KeptPlan
-from trading.services import levels, master_orders
+from trading.services import alerts, levels, master_orders
 from trading.services.master_orders import StrategyEntry
 from trading.strategy.plan import EntryPlan, Target
 
@@ -211,6 +212,60 @@ def test_after_a_refusal_what_is_free_is_sold_and_what_is_on_hold_waits(
     balance.save()
     (third,) = _at("0.0028", clock, beam)
     assert third.quantity == D(10_000)
+
+
+def test_a_target_of_which_a_part_was_on_hold_is_asked_for_again_with_what_is_missing(
+    position: Position, clock: MovedClock, beam: Instrument, account: Account
+) -> None:
+    base = {"account": account, "asset": beam.base_asset}
+    AssetBalance.objects.create(**base, total=D(10_000), hold=D(7_500), as_of=clock.now())
+    (whole,) = _at("0.00318", clock, beam)
+    Order.objects.filter(pk=whole.pk).update(state=OrderState.REJECTED, closed_at=clock.now())
+    clock.advance(3)
+    (part,) = _at("0.00318", clock, beam)
+    master_books.fill(part, at_price="0.00318", now=clock.now())
+    (missing,) = _at("0.0032", clock, beam)
+    assert (part.quantity, missing.quantity) == (D(2_500), D(1_500))
+    master_books.fill(missing, at_price="0.0032", now=clock.now())
+    assert _at("0.0032", clock, beam) == []
+    assert _kept().plan["targets_hit"] == 1
+
+
+def test_a_high_seen_while_nothing_could_be_sold_is_kept(
+    position: Position, clock: MovedClock, beam: Instrument, account: Account
+) -> None:
+    base = {"account": account, "asset": beam.base_asset}
+    balance = AssetBalance.objects.create(**base, total=D(10_000), hold=D(9_999), as_of=clock.now())
+    (first,) = _at("0.00318", clock, beam)
+    Order.objects.filter(pk=first.pk).update(state=OrderState.REJECTED, closed_at=clock.now())
+    clock.advance(3)
+    for bid in ("0.00318", "0.0033", "0.00338"):
+        assert _at(bid, clock, beam) == []
+    assert _kept().plan["highest"] == "0.00338"
+    balance.hold = D(0)
+    balance.save()
+    (sale,) = _at("0.0032", clock, beam)
+    assert (sale.quantity, sale.reason.startswith("trailing stop")) == (D(10_000), True)
+
+
+def test_an_alert_about_a_sale_ends_when_nobody_wants_to_sell_any_more_and_the_next_is_told_anew(
+    position: Position, clock: MovedClock, beam: Instrument, account: Account
+) -> None:
+    (first,) = _at("0.00318", clock, beam)
+    Order.objects.filter(pk=first.pk).update(state=OrderState.REJECTED, closed_at=clock.now(), refusal="No")
+    clock.advance(20)
+    assert _at("0.0031", clock, beam) == []
+    watch.look(clock=clock)
+    assert alerts.standing("unsold:").count() == 1
+    clock.advance(400)
+    watch.look(clock=clock)
+    assert not alerts.standing("unsold:").exists()
+    for _ in range(2):
+        (sale,) = _at("0.0028", clock, beam)
+        Order.objects.filter(pk=sale.pk).update(state=OrderState.REJECTED, closed_at=clock.now(), refusal="Again")
+        clock.advance(20)
+    watch.look(clock=clock)
+    assert "Again" in alerts.standing("unsold:").get().message
 
 
 def test_after_the_first_target_the_trailing_stop_follows_the_highest_bid(

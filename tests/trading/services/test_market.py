@@ -183,12 +183,34 @@ def test_a_pair_that_was_just_delisted_hides_no_others_price(
     assert not MarketPrice.objects.filter(instrument__symbol="C4-USD").exists()
     assert _venue().failing_since is None
     assert len(asked) <= 9
-    Instrument.objects.filter(symbol="C4-USD").update(tradable=False)
+    # Until the list is read again it is known as untradable, and those are asked for apart.
     asked.clear()
-    settings.MASTER_PAIRS = [f"C{number}-USD" for number in range(4)]
+    assert not Instrument.objects.get(symbol="C4-USD").tradable
     master_books.hold(master_books.master(), Instrument.objects.get(symbol="C4-USD"), "1000")
-    assert market.refresh_prices(clock=clock, client=public) == 4
-    assert len(asked) == 3
+    assert market.refresh_prices(clock=clock, client=public) == 8
+    assert [len(names) for names in asked] == [8, 1]
+
+
+def test_prices_that_were_told_are_kept_when_a_later_request_fails(
+    clock: MovedClock, public: FakePublic, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    names = [f"C{number}USD" for number in range(4)]
+    public.pairs = {name: pair(name, name, name[:2]) for name in names}
+    public.tickers = {name: ticker("1", "1.01") for name in names}
+    market.refresh_instruments(clock=clock, client=public)
+    settings.MASTER_PAIRS = [f"C{number}-USD" for number in range(4)]
+    answer = public.ticker
+
+    def refusing(wanted: list[str]) -> object:
+        if wanted == ["C2USD", "C3USD"]:
+            raise Unavailable("Kraken could not be reached.")
+        if "C3USD" in wanted:
+            raise CommandRejected("Kraken does not know this pair.", codes=["EQuery:Unknown asset pair"])
+        return answer(wanted)
+
+    monkeypatch.setattr(public, "ticker", refusing)
+    assert market.refresh_prices(clock=clock, client=public) == 2
+    assert _venue().failing_since == clock.now()
 
 
 def test_another_refusal_is_no_reason_to_ask_for_each(clock: MovedClock, public: FakePublic) -> None:
