@@ -27,7 +27,7 @@ _BY_STATE: dict[str, str] = {
     OrderState.READY: "pending",
     OrderState.SENDING: "sending",
     OrderState.ACKED: "open",
-    OrderState.PARTIAL: "partly",
+    OrderState.PARTIAL: "filling",
     OrderState.REJECTED: "rejected",
     OrderState.UNKNOWN: "unknown",
     OrderState.NOT_PLACED: "not_placed",
@@ -41,6 +41,7 @@ _SENTENCES: dict[str, str] = {
     "pending": "It is being worked on.",
     "sending": "It is on its way to Kraken.",
     "open": "Kraken has it.",
+    "filling": "Kraken has filled a part of it so far.",
     "unfilled": "Kraken took the order, but the market had moved beyond your slippage limit, so nothing was bought.",
     "unknown": "Kraken did not say whether it took the order. It is being looked up and is never sent twice.",
     "manual": "Kraken's records do not settle what became of the order. A person has to look.",
@@ -170,11 +171,15 @@ class CopyRow:
     @property
     def lag(self) -> timedelta | None:
         """From the master's execution to our order being written down as sent."""
-        return lag(self.order.sent_at if self.order else None, self.signal.executed_at)
+        order = self.order
+        return lag(order.sent_at, order.sent_offset_ms, self.signal.executed_at) if order else None
 
 
-def lag(sent_at: datetime | None, executed_at: datetime) -> timedelta | None:
-    return None if sent_at is None else max(timedelta(0), sent_at - executed_at)
+def lag(sent_at: datetime | None, offset_ms: int | None, executed_at: datetime) -> timedelta | None:
+    """`executed_at` is by Kraken's clock, which ours was `offset_ms` behind when it wrote `sent_at`."""
+    if sent_at is None:
+        return None
+    return max(timedelta(0), sent_at + timedelta(milliseconds=offset_ms or 0) - executed_at)
 
 
 def _divided(value: Decimal | None, by: Decimal | None) -> Decimal | None:

@@ -106,8 +106,9 @@ def median_lags_s(signals: Collection[Signal]) -> Mapping[int, float]:
     # Whole halves: of an odd number the one before the middle comes along, and is left out below.
     middle = ranked.filter(place__gte=F("of") / 2, place__lte=F("of") / 2 + 1)
     found: dict[int, list[float]] = defaultdict(list)
-    for signal_id, place, of, at in middle.values_list("signal_id", "place", "of", "order__sent_at"):
-        lag = copies.lag(at, executed[signal_id])
+    sent_by = middle.values_list("signal_id", "place", "of", "order__sent_at", "order__sent_offset_ms")
+    for signal_id, place, of, at, offset_ms in sent_by:
+        lag = copies.lag(at, offset_ms, executed[signal_id])
         if lag is not None and place > (of - 1) // 2:
             found[signal_id].append(lag.total_seconds())
     return {signal_id: round(mean(lags), 2) for signal_id, lags in found.items()}

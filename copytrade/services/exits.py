@@ -6,7 +6,7 @@ This path reads no cap, no entry block, no stop, no pause and no plan or payment
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -164,7 +164,8 @@ def _plan_batch(position_ids: Sequence[int], *, clock: Clock) -> int:
             bulk.insert_each(orders)
             planned = {(order.account_id, order.instrument_id) for order in orders}
             bulk.update_each([p for p in positions if (p.account_id, p.instrument_id) in planned], ["exit_count"])
-            _link(orders, now=now)
+            opened = {(p.account_id, p.instrument_id): p.opened_sequence or 0 for p in positions}
+            _link(orders, opened, now=now)
             doorbell.ring(SEND_TASK)
             doorbell.changed([position.account.user_id for position in positions])
     return len(orders)
@@ -240,8 +241,9 @@ def _exit_order(position: Position, result: Obligation, *, answers: Signal | Non
     )
 
 
-def _link(orders: Sequence[Order], *, now: datetime) -> None:
-    """The exit copies that these orders serve: those still waiting, and those whose earlier order sold nothing."""
+def _link(orders: Sequence[Order], opened: Mapping[tuple[int, int], int], *, now: datetime) -> None:
+    """The exit copies that these orders serve: those still waiting, and those whose earlier order sold nothing, of what was `opened`
+    at this sequence. What an earlier round trip left unsold stays what it was."""
     serves = {(order.account_id, order.instrument_id): order for order in orders}
     unserved = (
         Q(status=CopyStatus.PENDING)
@@ -257,7 +259,7 @@ def _link(orders: Sequence[Order], *, now: datetime) -> None:
     linked = []
     for copy in theirs.select_related("signal"):
         order = serves.get((copy.account_id, copy.signal.instrument_id))
-        if order is not None:
+        if order is not None and copy.signal.sequence > opened[copy.account_id, copy.signal.instrument_id]:
             copy.order, copy.status, copy.reason, copy.sentence = order, CopyStatus.ORDERED, "", ""
             copy.decided_at = now
             linked.append(copy)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from django.db import transaction
 
+from copytrade.domain.reasons import SkipReason
+from copytrade.models import CopyOrder, CopyStatus
 from trading import doorbell
 from trading.domain import order_state
 from trading.domain import position as fold
 from trading.domain.money import Quantity, plain
 from trading.domain.order_state import OrderState
-from trading.models import Account, Adjustment, AdjustmentKind, Event, EventKind, Order, Position, Role
+from trading.models import Account, Adjustment, AdjustmentKind, Event, EventKind, Order, Position, Role, SignalKind
 from trading.services import balances, positions
 from trading.services.clock import Clock
+
+TAKEN_OVER = "You took the coins over before this was sold."
 
 
 class ReleaseRefused(Exception):
@@ -48,7 +53,7 @@ def _release(account: Account, position_id: int, *, actor: str, clock: Clock) ->
     In this order, which is that of a booking; whoever plans a sale at this moment sees what is left, or we see the sale.
     """
     with transaction.atomic(durable=True):
-        rows = Position.objects.select_for_update(of=("self",)).select_related("instrument")
+        rows = Position.objects.select_for_update(of=("self",)).select_related("instrument__price")
         position = rows.get(pk=position_id)
         Account.objects.select_for_update().get(pk=account.pk)
         if not position.is_open:
@@ -60,17 +65,28 @@ def _release(account: Account, position_id: int, *, actor: str, clock: Clock) ->
         # An adjustment is dated after the fills it knows, whatever the clock of the machine that booked them.
         now = max(clock.now(), position.updated_at)
         before = position.managed
-        positions.store(position, fold.reduced(positions.state_of(position), managed_after=Quantity.zero()), now=now)
+        value = positions.value_leaving(position, Decimal(0), position.instrument)
+        state = fold.reduced(positions.state_of(position), managed_after=Quantity.zero(), value=value)
+        positions.store(position, state, now=now)
         Adjustment.objects.create(
             account=account,
             instrument=position.instrument,
             kind=AdjustmentKind.RELEASED,
             managed_before=before,
             managed_after=0,
+            value=None if value is None else value.value,
             after_sequence=balances.latest_sequence(position.instrument_id),
             round_trip=position.round_trip,
             created_at=now,
         )
+        waiting = CopyOrder.objects.filter(
+            account=account,
+            signal__instrument=position.instrument,
+            kind=SignalKind.EXIT,
+            status=CopyStatus.SKIPPED,
+            reason__in=(SkipReason.WAITING_MIN.value, SkipReason.DUST.value),
+        )
+        waiting.update(reason=SkipReason.NOTHING_TO_SELL.value, sentence=TAKEN_OVER)
         told = f"{plain(before)} {symbol.partition('-')[0]}"
         message = f"{told} handed over to their owner; nothing was sold"
         Event.objects.create(at=now, kind=EventKind.RELEASED, account=account, actor=actor, message=message)

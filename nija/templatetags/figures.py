@@ -39,6 +39,7 @@ STATES: dict[str, tuple[str, str]] = {
     "pending": ("busy", "Pending"),
     "sending": ("busy", "Sending"),
     "open": ("busy", "At Kraken"),
+    "filling": ("busy", "Filling"),
     "unfilled": ("idle", "Not filled"),
     "waiting": ("warn", "Waiting"),
     "unknown": ("bad", "Outcome unknown"),

@@ -259,7 +259,7 @@ def test_a_skipped_copy_says_what_would_change_it(fleet: Fleet) -> None:
         ("ready", "0", "Pending"),
         ("sending", "0", "Sending"),
         ("acked", "0", "At Kraken"),
-        ("partial", "10", "Partly filled"),
+        ("partial", "10", "Filling"),
         ("canceled", "10", "Partly filled"),
         ("canceled", "0", "Not filled"),
         ("rejected", "0", "Rejected"),

@@ -12,11 +12,13 @@ import pytest
 from accounts.models import Credential, RiskSettings
 from copytrade.domain.reasons import SkipReason
 from copytrade.models import CopyOrder
-from copytrade.services import entries, fan_out
+from copytrade.services import entries, fan_out, release
 from tests.functional.scenario import BEAM, Fleet, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.models import Account, Instrument, OrderKind, Position, Role, Signal, Venue
+from trading.selectors import profit
+from trading.selectors.books import positions as position_books
 from trading.selectors.equity import worth_of
 from trading.services import balances, equity, halts, market, sending
 
@@ -262,6 +264,30 @@ def test_a_days_loss_closes_entries_until_midnight_and_lets_exits_go(make_world:
     fleet.sell()
     fleet.live(4)
     assert fleet.held(fleet["ada"]) == 0
+
+
+def test_coins_taken_over_or_sold_by_hand_lose_nothing_and_trip_no_limit(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada", "ben", max_daily_loss=D(3), max_drawdown=D("0.01"))
+    fleet.buy()
+    fleet.live(3)
+    fleet.world.pin("BEAMUSD", bid="0.020000", ask="0.020001")
+    fleet.world.move(31)
+    balances.refresh_due(clock=fleet.world.clock)
+    equity.record(clock=fleet.world.clock)
+    before = profit.totals([fleet["ada"].account.pk, fleet["ben"].account.pk])
+    release.release_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock)
+    fleet.by_hand("ben", Side.SELL, quantity=str(fleet.held(fleet["ben"])))
+    for _ in range(6):
+        fleet.world.move(10)
+        balances.refresh_due(clock=fleet.world.clock)
+        equity.record(clock=fleet.world.clock)
+    assert not Position.objects.filter(account__role=Role.FOLLOWER, is_open=True).exists()
+    for trader in (fleet["ada"], fleet["ben"]):
+        after = profit.totals([trader.account.pk])[trader.account.pk]
+        assert after == before[trader.account.pk]
+        assert after.value > 80
+        assert RiskSettings.objects.get(user=trader.account.user).close_only_until is None
+    assert all(check.findings == [] for check in position_books.checks())
 
 
 def test_a_drawdown_closes_entries_until_resumed_and_counts_anew_from_there(make_world: Callable[..., World]) -> None:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from copytrade.models import CopyOrder
 from copytrade.selectors import obligations
-from copytrade.services import exits, fan_out, watch
+from copytrade.services import exits, fan_out, release, watch
 from tests.functional.scenario import BEAM, gather
 from tests.support.world import World
 from trading.domain.instrument import Side
@@ -63,6 +63,35 @@ def test_the_masters_partial_fills_are_copied_part_by_part_and_sold_whole(make_w
     fleet.live(12)
     assert fleet.held(fleet.master) == fleet.held(fleet["ada"]) == 0
     fleet.assert_books_agree()
+
+
+def test_what_a_round_trip_left_unsold_is_not_told_as_sold_by_a_later_one(make_world: Callable[..., World]) -> None:
+    """One waits for Kraken's minimum and is taken over; one was refused since its owner had sold by hand."""
+    fleet = gather(make_world, "ada", "ben", multiplier=Decimal("0.5"))
+    fleet.buy()
+    fleet.live(14)
+    fleet.sell(fraction="1/20")
+    fleet.live(4)
+    assert fleet.copy(fleet["ada"], sequence=2).reason == "waiting_min"
+    release.release_all(fleet["ada"].account, actor="ada", clock=fleet.world.clock)
+    assert fleet.copy(fleet["ada"], sequence=2).sentence == release.TAKEN_OVER
+    fleet.by_hand("ben", Side.SELL, quantity=str(fleet.held(fleet["ben"])))
+    fleet.sell()
+    fleet.live(2)
+    [refused] = fleet.orders(fleet["ben"], OrderKind.EXIT)
+    assert refused.state == "rejected"
+    for _ in range(4):
+        balances.refresh_due(clock=fleet.world.clock)
+        fleet.live(5)
+    fleet.buy()
+    fleet.live(14)
+    fleet.sell()
+    fleet.live(6)
+    for name in ("ada", "ben"):
+        newest = fleet.orders(fleet[name], OrderKind.EXIT)[-1]
+        assert newest.state == "filled"
+        assert fleet.copy(fleet[name], sequence=5).order_id == newest.pk
+        assert [copy.signal.sequence for copy in newest.copies.all()] == [5]
 
 
 def test_an_entry_that_fills_in_part_is_sold_as_far_as_it_filled(make_world: Callable[..., World]) -> None:

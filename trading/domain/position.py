@@ -52,12 +52,14 @@ def managed_share(quantity: Quantity, *, managed: Quantity, bought_since: Quanti
     return max(zero, min(quantity - taken_since, managed - bought_since))
 
 
-def reduced(state: PositionState, *, managed_after: Quantity) -> PositionState:
-    """Left without an order of ours: its cost goes with it, no profit is claimed for it."""
+def reduced(state: PositionState, *, managed_after: Quantity, value: Money | None) -> PositionState:
+    """Left without an order of ours, worth `value` at that moment: its cost goes with it, and what it had gained stays gained, so
+    that profit is the same before and after. Without a known value no profit is claimed for it."""
     if managed_after > state.managed or managed_after < Quantity.zero():
         raise OverSold(f"{state.managed} managed cannot be reduced to {managed_after}")
-    gone = state.managed - managed_after
-    return replace(state, managed=managed_after, cost=state.cost - _share(state, gone))
+    cost = _share(state, state.managed - managed_after)
+    gained = Money.zero() if value is None else value - cost
+    return replace(state, managed=managed_after, cost=state.cost - cost, realised=state.realised + gained)
 
 
 def _share(state: PositionState, quantity: Quantity) -> Money:

@@ -151,6 +151,9 @@ class Adjustment(models.Model):
     kind = models.CharField(max_length=12, choices=AdjustmentKind.choices)
     managed_before = ExactDecimalField()
     managed_after = ExactDecimalField()
+    value = ExactDecimalField(
+        null=True, blank=True, help_text="Of what left, at the bid of that moment; null: not known"
+    )
     after_sequence = models.PositiveIntegerField()
     round_trip = models.PositiveIntegerField(default=0, db_default=0, help_text="Of its position, counted from 1")
     created_at = models.DateTimeField()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db.models import OuterRef, Subquery
 
 from trading.domain.money import CONTEXT, Money
 from trading.models import Account, EquityPoint, MarketPrice, Position
+
+#: Equity is recorded every half minute; a point from before midnight that is older tells of another day.
+RECORDED_WITHIN = timedelta(minutes=10)
 
 
 def totals(account_ids: Collection[int]) -> dict[int, Money]:
@@ -35,15 +38,22 @@ def at_start_of_day(account: Account, *, now: datetime) -> Decimal:
 
 
 def at_starts_of_day(account_ids: Collection[int], *, now: datetime) -> dict[int, Decimal]:
-    """Profit when this UTC day began, by account: the last point before it, or nothing yet for one that joined today."""
+    """Profit when this UTC day began, by account: the last point before it, or nothing yet for one that joined today.
+
+    Where nothing was recorded at midnight (the key was dead, the price unknown) the day's first point counts: what was lost
+    before is no loss of today.
+    """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     points = EquityPoint.objects.filter(account=OuterRef("pk"))
     accounts = Account.objects.filter(pk__in=account_ids).annotate(
         before=Subquery(points.filter(at__lt=midnight).order_by("-at").values("profit")[:1]),
+        before_at=Subquery(points.filter(at__lt=midnight).order_by("-at").values("at")[:1]),
         first=Subquery(points.filter(at__gte=midnight).order_by("at").values("profit")[:1]),
     )
     found = {}
-    for account_id, created_at, before, first in accounts.values_list("pk", "created_at", "before", "first"):
-        known = first if before is None and created_at < midnight else before
+    rows = accounts.values_list("pk", "created_at", "before", "before_at", "first")
+    for account_id, created_at, before, before_at, first in rows:
+        at_midnight = before_at is not None and before_at >= midnight - RECORDED_WITHIN
+        known = before if at_midnight or created_at >= midnight or first is None else first
         found[account_id] = Decimal(0) if known is None else known
     return found

@@ -65,13 +65,17 @@ def _at(step: Step) -> datetime:
     return step.executed_at if isinstance(step, Execution) else step.created_at
 
 
+def _value(step: Adjustment) -> Money | None:
+    return None if step.value is None else Money(step.value)
+
+
 def _folded(steps: Sequence[Step], *, managed: Quantity) -> PositionState | None:
     """None when the steps do not lead to what is managed: then the first ones are missing."""
     state = PositionState.flat()
     try:
         for step in steps:
             if isinstance(step, Adjustment):
-                state = fold.reduced(state, managed_after=Quantity(step.managed_after))
+                state = fold.reduced(state, managed_after=Quantity(step.managed_after), value=_value(step))
                 continue
             change = fold.bought if step.side == Side.BUY else fold.sold
             state = change(state, quantity=Quantity(step.quantity), notional=Money(step.notional), fee=Money(step.fee))

@@ -18,7 +18,7 @@ from trading import doorbell
 from trading.domain import order_state
 from trading.domain import position as fold
 from trading.domain.instrument import Side
-from trading.domain.money import Quantity
+from trading.domain.money import Money, Quantity
 from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import BALANCE_EX, PrivateClient
 from trading.kraken.errors import KrakenError
@@ -217,7 +217,7 @@ def _stored_totals(account: Account) -> dict[str, Decimal]:
 
 
 def _short(account: Account, totals: Mapping[str, Decimal]) -> list[Position]:
-    positions = Position.objects.filter(account=account, is_open=True).select_related("instrument")
+    positions = Position.objects.filter(account=account, is_open=True).select_related("instrument__price")
     return [p for p in positions if p.managed > _held(p.instrument, totals)]
 
 
@@ -244,9 +244,10 @@ def _adjust_to(account: Account, totals: Mapping[str, Decimal], *, as_of: dateti
             held = _held(position.instrument, totals)
             if locked.managed > held:
                 before = Quantity(locked.managed)
+                value = positions.value_leaving(locked, held, position.instrument)
                 if account.role == Role.MASTER:
                     signals.emit_owing(locked, now=as_of)
-                _reduce(locked, held, now=as_of)
+                _reduce(locked, held, value=value, now=as_of)
                 if account.role == Role.MASTER:
                     signals.emit_reduction(locked, before=before, after=Quantity(held), now=as_of)
 
@@ -256,9 +257,9 @@ def _held(instrument: Instrument, totals: Mapping[str, Decimal]) -> Decimal:
     return sum((totals.get(name, Decimal(0)) for name in base_names(instrument)), Decimal(0))
 
 
-def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:
+def _reduce(position: Position, held: Decimal, *, value: Money | None, now: datetime) -> None:
     before = position.managed
-    state = fold.reduced(positions.state_of(position), managed_after=Quantity(held))
+    state = fold.reduced(positions.state_of(position), managed_after=Quantity(held), value=value)
     positions.store(position, state, now=now)
     Adjustment.objects.create(
         account_id=position.account_id,
@@ -266,6 +267,7 @@ def _reduce(position: Position, held: Decimal, *, now: datetime) -> None:
         kind=AdjustmentKind.USER_REDUCED,
         managed_before=before,
         managed_after=held,
+        value=None if value is None else value.value,
         after_sequence=_bought_sequence(position),
         round_trip=position.round_trip,
         created_at=now,

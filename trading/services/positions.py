@@ -16,7 +16,7 @@ from trading.domain.money import Money, Quantity
 from trading.domain.order_state import OUTSTANDING, OrderState
 from trading.domain.position import PositionState
 from trading.kraken.values import VenueTrade
-from trading.models import Account, Adjustment, Execution, Order, OrderOrigin, Position
+from trading.models import Account, Adjustment, Execution, Instrument, MarketPrice, Order, OrderOrigin, Position
 
 #: An order of ours may still change what is managed. A person's case (MANUAL) is not waited for.
 UNDER_WAY = (OUTSTANDING | {OrderState.READY}) - {OrderState.MANUAL}
@@ -91,6 +91,12 @@ def state_of(position: Position) -> PositionState:
         realised=Money(position.realised),
         fees=Money(position.fees),
     )
+
+
+def value_leaving(position: Position, managed_after: Decimal, instrument: Instrument) -> Money | None:
+    """What leaves without an order of ours would bring at the bid; None when no price is known (`instrument.price` is read)."""
+    price: MarketPrice | None = getattr(instrument, "price", None)
+    return None if price is None else Quantity(position.managed - managed_after).at(price.bid_price)
 
 
 def store(position: Position, state: PositionState, *, now: datetime) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading.domain import position
-from trading.domain.money import Money, Quantity
+from trading.domain.money import Money, Price, Quantity
 from trading.domain.position import OverSold, PositionState
 
 D = Decimal
@@ -71,14 +71,20 @@ def test_more_than_is_managed_is_never_sold(bought: list[tuple[Decimal, Decimal,
 
 @settings(max_examples=40)
 @given(purchases, st.data())
-def test_what_the_user_took_away_leaves_with_its_cost_and_without_profit(
+def test_what_the_user_took_away_leaves_with_its_cost_and_profit_is_the_same_before_and_after(
     bought: list[tuple[Decimal, Decimal, Decimal]], data: st.DataObject
 ) -> None:
     state = built(bought)
     kept = D(data.draw(st.integers(0, int(state.managed.value.scaleb(8))))).scaleb(-8)
-    reduced = position.reduced(state, managed_after=Quantity(kept))
-    assert reduced.managed.value == kept
-    assert reduced.realised == state.realised
+    bid = Price(D(data.draw(st.integers(1, 10**9))).scaleb(-6))
+    gone = state.managed - Quantity(kept)
+    unknown = position.reduced(state, managed_after=Quantity(kept), value=None)
+    assert unknown.realised == state.realised
+    reduced = position.reduced(state, managed_after=Quantity(kept), value=gone.at(bid))
+    assert (reduced.managed.value, reduced.cost, reduced.fees) == (kept, unknown.cost, state.fees)
+    before = state.realised + state.managed.at(bid) - state.cost
+    after = reduced.realised + reduced.managed.at(bid) - reduced.cost
+    assert abs((after - before).value) < D("1e-20")
     assert Money.zero() <= reduced.cost <= state.cost
     assert bool(reduced.cost) <= bool(kept)
 
@@ -87,7 +93,7 @@ def test_a_reduction_can_neither_add_nor_go_below_zero() -> None:
     state = buy(FLAT, D(5), D(10), D(0))
     for after in (D(6), D(-1)):
         with pytest.raises(OverSold):
-            position.reduced(state, managed_after=Quantity(after))
+            position.reduced(state, managed_after=Quantity(after), value=None)
 
 
 def test_profit_is_net_of_the_fees_of_both_sides() -> None:

@@ -75,11 +75,15 @@ def test_a_trip_under_way_has_the_cost_of_what_is_held(position: Position) -> No
     assert (trip.state.managed.value, trip.state.cost.value) == (D(5), D("10.1"))
 
 
-def test_what_the_owner_sold_by_hand_ends_a_trip_and_claims_no_profit(position: Position) -> None:
+@pytest.mark.parametrize(("value", "gained"), [(None, D(0)), (D(150), D(49))])
+def test_what_left_by_the_owners_own_hand_ends_a_trip_with_what_it_had_gained_if_that_is_known(
+    position: Position, value: Decimal | None, gained: Decimal
+) -> None:
     trade(position, "buy", "100", "1", minute=0)
     Adjustment.objects.create(
         account=position.account, instrument=position.instrument, kind=AdjustmentKind.USER_REDUCED,
-        managed_before=D(100), managed_after=D(0), after_sequence=1, round_trip=1, created_at=NOW + timedelta(minutes=5),
+        managed_before=D(100), managed_after=D(0), value=value, after_sequence=1, round_trip=1,
+        created_at=NOW + timedelta(minutes=5),
     )  # fmt: skip
     Position.objects.filter(pk=position.pk).update(managed=D(0), is_open=False)
     position.refresh_from_db()
@@ -87,7 +91,7 @@ def test_what_the_owner_sold_by_hand_ends_a_trip_and_claims_no_profit(position: 
     assert trip is not None
     assert trip.state is not None
     assert trip.closed_at == NOW + timedelta(minutes=5)
-    assert trip.state.realised.value == 0
+    assert trip.state.realised.value == gained
 
 
 def test_a_trip_too_long_to_be_read_whole_claims_no_profit(position: Position, monkeypatch: pytest.MonkeyPatch) -> None:

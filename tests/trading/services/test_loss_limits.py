@@ -147,3 +147,15 @@ def test_profit_when_the_day_began_is_of_the_last_point_before_it_or_nothing_for
         EquityPoint.objects.create(account=account, at=at, equity=D(1), cash=D(1), profit=D(gained))
     starts = profit.at_starts_of_day([old.pk, silent.pk, new.pk], now=midnight + timedelta(hours=5))
     assert starts == {old.pk: 2, silent.pk: 4, new.pk: 0}
+
+
+def test_what_was_lost_while_nothing_was_recorded_is_no_loss_of_the_day_it_is_found_on() -> None:
+    """The key was dead for four days."""
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    (account,) = joined(1)
+    Account.objects.update(created_at=midnight - timedelta(days=9))
+    for at, gained in ((midnight - timedelta(days=4), 40), (midnight + 3 * STEP, 5), (midnight + 4 * STEP, 6)):
+        EquityPoint.objects.create(account=account, at=at, equity=D(1), cash=D(1), profit=D(gained))
+    assert profit.at_starts_of_day([account.pk], now=midnight + timedelta(hours=5)) == {account.pk: 5}
+    EquityPoint.objects.filter(at__gt=midnight).delete()
+    assert profit.at_starts_of_day([account.pk], now=midnight + timedelta(hours=5)) == {account.pk: 40}

@@ -21,7 +21,7 @@ DIVIDED = Decimal("1e-9")
 _PLACE = ("account_id", "instrument_id")
 _POSITION = "pk account_id instrument_id managed cost realised fees is_open opened_at opened_sequence account__role"
 _EXECUTION = "pk account_id instrument_id side quantity notional fee booked_at"
-_ADJUSTMENT = "pk account_id instrument_id managed_before managed_after created_at"
+_ADJUSTMENT = "pk account_id instrument_id managed_before managed_after value created_at"
 _EXIT = "pk account_id instrument_id quantity filled"
 
 
@@ -98,7 +98,8 @@ def _adjusted(state: PositionState, adjustment: Any) -> PositionState:
         raise OverSold(
             f"adjustment {adjustment.pk} was made of {plain(adjustment.managed_before)}, {state.managed} were managed"
         )
-    return fold.reduced(state, managed_after=Quantity(adjustment.managed_after))
+    value = None if adjustment.value is None else Money(adjustment.value)
+    return fold.reduced(state, managed_after=Quantity(adjustment.managed_after), value=value)
 
 
 def _open_exits(position: Any, live: Sequence[Any]) -> Iterator[str]:
