@@ -45,6 +45,9 @@ ADVICE = {
     "unsold": "NIJA goes on trying as long as the strategy or a close asks for it. Look at the reason: orders of the master at Kraken "
     "may hold the coins, or the key may lack a right. The followers' copies can be closed without him.",
     "order": "NIJA goes on asking Kraken and settles it as soon as Kraken tells. Look at the order's page.",
+    "order:unsent": "Nothing of it is at Kraken. Look at the account: has it a key in order, and is the exits' worker running?",
+    "order:unsold": "Kraken refuses what is sold, each time for the reason told. Look at the account: does it hold the coins, is its "
+    "key in order, does Kraken trade the pair? NIJA goes on trying.",
     "executed": "It was taken for never placed and is at Kraken after all. Its account is held: compare its executions, then "
     "lift the hold.",
     "manual": "Look the order up at Kraken, then say on its page whether it exists. Kraken is asked before anything changes.",
@@ -207,4 +210,5 @@ def alerts_page(*, everything: bool, before: int | None) -> tuple[list[Event], i
 
 
 def advice(event: Event) -> str:
-    return ADVICE.get(event.subject.partition(":")[0], NO_ADVICE)
+    word, _, rest = event.subject.partition(":")
+    return ADVICE.get(f"{word}:{rest.partition(':')[2]}", ADVICE.get(word, NO_ADVICE))

@@ -132,6 +132,8 @@ class CopyRow:
         if copy.notional is None or copy.proportional is None:
             return ""
         spent, asked = copy.notional.quantize(CENT), copy.proportional.quantize(CENT)
+        if not self.capped:
+            return f"${spent}: your limits took less than a cent off."
         if copy.cap == Cap.CASH:
             return f"${spent} instead of ${asked}: no more cash was free."
         share = self.cap_share

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
+from accounts.models import User
 from copytrade.selectors import operator as fleet
 from copytrade.selectors import standing
 from copytrade.views.access import member, operator, plain_text, reader
@@ -36,7 +37,7 @@ def own(request: HttpRequest) -> HttpResponseBase:
         if request.POST.get("action") == "resume":
             closed_until = account.user.risk.close_only_until
             halts.resume_account(account, actor=user.email, clock=SYSTEM)
-            messages.success(request, _resumed(closed_until, now=SYSTEM.now()))
+            messages.success(request, _resumed(user, closed_until, now=SYSTEM.now()))
         else:
             report = halts.stop_account(account, actor=user.email, reason=OWN_REASON, clock=SYSTEM)
             messages.success(request, f"Copying is stopped: {_met(report)}")
@@ -68,7 +69,10 @@ def platform(request: HttpRequest) -> HttpResponse:
     return render(request, "copytrade/operator_stop.html", context)
 
 
-def _resumed(closed_until: datetime | None, *, now: datetime) -> str:
+def _resumed(user: User, closed_until: datetime | None, *, now: datetime) -> str:
+    _, current = standing.of_user(user, now=now)
+    if not current.enters:
+        return f"Your own stop is lifted, but no entry is copied yet. {current.reason}"
     if closed_until is not None and now < closed_until < now + standing.UNTIL_RESUMED_BEYOND:
         return (
             "Copying has resumed. Today's loss still counts: unless you raise the daily loss limit in your risk settings, entries "

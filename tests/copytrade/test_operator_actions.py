@@ -115,7 +115,9 @@ def test_an_alert_is_resolved_with_a_note_and_leaves_the_list(fleet: Fleet, ann:
 
 def test_every_kind_of_alert_says_what_to_do() -> None:
     for word, sentence in attention.ADVICE.items():
-        assert attention.advice(Event(subject=f"{word}:1")) == sentence
+        subject = word.replace(":", ":7:") if ":" in word else f"{word}:1"
+        assert attention.advice(Event(subject=subject)) == sentence
+    assert attention.advice(Event(subject="order:7:unknown")) == attention.ADVICE["order"]
     assert attention.advice(Event(subject="")) == attention.NO_ADVICE
 
 

@@ -186,6 +186,31 @@ def test_no_page_is_open_to_a_visitor(client: Client, fleet: Fleet, address: str
     assert response["Location"].startswith("/accounts/login/")
 
 
+def test_the_masters_dashboard_is_his_also_while_entries_are_stopped(fleet: Fleet) -> None:
+    client = as_user(fleet.master)
+    for _ in range(2):
+        text = read(client, "/dashboard/")
+        assert "bought by NIJA" in text
+        for followers in (
+            "Latest copies",
+            "Size against the master",
+            "In one trade",
+            "Sell or take over",
+            "Stop copying",
+        ):
+            assert followers not in text
+        Control.objects.update_or_create(pk=1, defaults={"stopped_at": fleet.now})
+
+
+def test_resuming_while_everybody_is_stopped_says_so(fleet: Fleet, ann: Account) -> None:
+    Control.objects.update_or_create(pk=1, defaults={"stopped_at": fleet.now, "reason": "a drill"})
+    page = as_user(ann).post("/stop/", {"action": "resume"}, follow=True).content.decode()
+    assert (
+        "Your own stop is lifted, but no entry is copied yet. The operator stopped entries for everybody: a drill"
+        in page
+    )
+
+
 def test_resuming_over_a_daily_loss_says_that_it_closes_again(fleet: Fleet, ann: Account) -> None:
     client = as_user(ann)
     mine = RiskSettings.objects.filter(user=ann.user)
@@ -316,7 +341,7 @@ def test_the_operators_page_says_whether_money_is_safe(fleet: Fleet, ann: Accoun
     assert "Nothing is known to be wrong: the books have not been checked yet" in read(client, "/operator/")
     books.checked(fleet)
     # Just after midnight the day stands before the time.
-    safe = r"Money is safe: books green (\d\d \w+ (\d{4} )?)?\d\d:\d\d:\d\d, no exit owed, no unknown order"
+    safe = r"Money is safe: books green (\d\d \w+ (\d{4} )?)?\d\d:\d\d:\d\d, no exit overdue, no unknown order"
     assert re.search(safe, read(client, "/operator/"))
     Order.objects.filter(account=ann, kind="entry").update(state="unknown")
     text = read(client, "/operator/")
