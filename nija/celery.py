@@ -131,6 +131,12 @@ def _refuse_what_is_unsafe(**signal: Any) -> None:
     checks.at_start(**signal)
 
 
+def _refuse_without_the_vaults_key(**signal: Any) -> None:
+    from nija import checks
+
+    checks.can_open_keys(**signal)
+
+
 def _share_memory(**signal: Any) -> None:
     # Imported late for the same reason.
     from nija import pool
@@ -145,6 +151,7 @@ def _close_old_connections(**_signal: Any) -> None:
 signals.task_prerun.connect(_close_old_connections)
 signals.task_postrun.connect(_close_old_connections)
 signals.import_modules.connect(_refuse_what_is_unsafe, sender=app)
+signals.celeryd_after_setup.connect(_refuse_without_the_vaults_key)
 # Without a receiver Celery would set up logging of its own, past the redaction.
 signals.setup_logging.connect(logs.configure)
 signals.worker_before_create_process.connect(_share_memory)

@@ -31,6 +31,18 @@ def at_start(**_signal: Any) -> None:
         raise SystemExit("\n".join(map(str, found)))
 
 
+def can_open_keys(*, instance: Any, **_signal: Any) -> None:
+    """Receiver of celeryd_after_setup: a worker whose queues need opened keys would refuse every sale without the vault's key."""
+    # Imported late: it is of no use to a process that starts no worker.
+    from nija import processes
+
+    names = (processes.WORKER_QUEUES[name].split(",") for name in processes.HOLDERS_OF_THE_PRIVATE_KEY)
+    needing = {queue for queues in names for queue in queues} & set(instance.app.amqp.queues.consume_from)
+    if needing and not settings.NIJA_VAULT_PRIVATE_KEY:
+        queues = ", ".join(sorted(needing))
+        raise SystemExit(f"(nija.E012) NIJA_VAULT_PRIVATE_KEY is not set, and the work of {queues} opens API keys.")
+
+
 @register(Tags.security, AT_START)
 def development_keys(**_options: Any) -> list[CheckMessage]:
     """Keys that `up` generated for one machine, or that stand in this source, protect nothing in production."""

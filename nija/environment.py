@@ -40,13 +40,15 @@ def adopt_running(variables: MutableMapping[str, str], *, base_dir: Path) -> Pat
     """Fills what is unset from the data directory of an `up`, and returns that directory.
 
     With NIJA_DATA_DIR set only that directory counts. Without it: the ordinary one when it runs, the demo's when it runs
-    (said on standard error), the ordinary one as it was last run.
+    (said on standard error), the ordinary one as it was last run; that not for an installation that has a key or database of its
+    own, which an old trial in the same folder must not turn into a development one.
     """
     if all(variables.get(name) for name in DECIDED_BY):
         return None
     named = variables.get("NIJA_DATA_DIR", "")
     ordinary, demo = base_dir / ".nija", base_dir / ".nija" / DEMO_DIR
-    candidates = [Path(named)] if named else [*filter(is_running, (ordinary, demo)), ordinary]
+    ended = [] if any(variables.get(name) for name in ("SECRET_KEY", "DATABASE_URL")) else [ordinary]
+    candidates = [Path(named)] if named else [*filter(is_running, (ordinary, demo)), *ended]
     for directory in candidates:
         runtime = _read(directory / RUNTIME_FILE)
         if runtime is None:

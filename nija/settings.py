@@ -27,6 +27,17 @@ env = environ.Env()
 environment.load(BASE_DIR)
 env.ENVIRON = environment.written()
 
+_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _switch(name: str) -> bool:
+    """Off when left out. What is neither on nor off is refused: a brake that is misspelt must not stay off."""
+    given = env.str(name, default="false").strip()
+    if given.lower() not in _WORDS:
+        raise ImproperlyConfigured(f"{name} is {given!r}; it is either true or false")
+    return _WORDS[given.lower()]
+
+
 NIJA_ENV = env.str("NIJA_ENV", default="production")
 if NIJA_ENV not in {"production", "development"}:
     raise ImproperlyConfigured(f"NIJA_ENV is {NIJA_ENV!r}; it is either production or development")
@@ -47,12 +58,12 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # Kraken, and what this installation may do there.
 KRAKEN_API_URL = env.str("KRAKEN_API_URL", default="https://api.kraken.com").rstrip("/")
-LIVE_TRADING = env.bool("LIVE_TRADING", default=False)
+LIVE_TRADING = _switch("LIVE_TRADING")
 VENUE_IS_LOCAL = urlsplit(KRAKEN_API_URL).hostname in {"127.0.0.1", "localhost", "::1"}
 #: What accounts, orders and a data directory belong to. The demo names it, since its own exchange may change its port.
 VENUE = env.str("NIJA_VENUE", default="") or KRAKEN_API_URL
 ORDERS_ALLOWED = VENUE_IS_LOCAL or LIVE_TRADING
-ENTRY_BLOCKING = env.bool("ENTRY_BLOCKING", default=False)
+ENTRY_BLOCKING = _switch("ENTRY_BLOCKING")
 COPY_TRADING_MODE = env.str("COPY_TRADING_MODE", default="MASTER_FOLLOW")
 if COPY_TRADING_MODE not in {"MASTER_FOLLOW", "INDEPENDENT"}:
     raise ImproperlyConfigured("COPY_TRADING_MODE is either MASTER_FOLLOW or INDEPENDENT")
@@ -214,7 +225,7 @@ SECURE_SSL_REDIRECT = not DEVELOPMENT
 SECURE_REDIRECT_EXEMPT = [r"^health/$"]
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEVELOPMENT
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _switch("BEHIND_PROXY") else None
 SESSION_COOKIE_HTTPONLY = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

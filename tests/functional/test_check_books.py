@@ -237,3 +237,14 @@ def test_report_is_kept_with_the_question_and_told_line_by_line(traded: Traded) 
 def test_command_says_when_nobody_answers(traded: Traded) -> None:
     with pytest.raises(CommandError, match="Is NIJA running"):
         call_command("check_books", timeout=0.1, stdout=StringIO())
+
+
+def test_a_check_asked_for_while_another_is_under_way_is_the_same_one(traded: Traded) -> None:
+    clock = traded.fleet.world.clock
+    first = inspections.ask(InspectionKind.BOOKS, asked_by="one", clock=clock)
+    assert inspections.ask(InspectionKind.BOOKS, asked_by="two", clock=clock).pk == first.pk
+    traded.fleet.world.move(61)
+    later = inspections.ask(InspectionKind.BOOKS, asked_by="three", clock=clock)
+    assert later.pk != first.pk
+    inspections.finish(later, findings_count=0, report={}, clock=clock)
+    assert inspections.ask(InspectionKind.BOOKS, asked_by="four", clock=clock).pk not in {first.pk, later.pk}

@@ -43,6 +43,42 @@ def test_a_stopped_demo_is_not_adopted(tmp_path: Path) -> None:
     assert variables == {}
 
 
+def test_what_an_ended_up_left_is_nothing_to_an_installation_with_a_key_or_a_database_of_its_own(
+    tmp_path: Path,
+) -> None:
+    _write_runtime(tmp_path / ".nija", NIJA_ENV="development", SECRET_KEY="made by up", REDIS_URL="unix:///gone")
+    for own in ({"SECRET_KEY": "s" * 50}, {"DATABASE_URL": "postgres://d"}):
+        variables = dict(own)
+        assert environment.adopt_running(variables, base_dir=tmp_path) is None
+        assert variables == own
+    nothing: dict[str, str] = {}
+    assert environment.adopt_running(nothing, base_dir=tmp_path) == tmp_path / ".nija"
+
+
+@pytest.mark.parametrize(
+    ("given", "blocked"),
+    [
+        ("true", True),
+        ("ON", True),
+        ("1", True),
+        ("no", False),
+        ("false", False),
+        ("enabled", None),
+        ("true # now", None),
+    ],
+)
+def test_a_brake_is_on_or_off_or_refused(given: str, blocked: bool | None) -> None:
+    shown = "import nija.settings as s; print(s.ENTRY_BLOCKING)"
+    variables = {"NIJA_ENV": "development", "NIJA_DATA_DIR": "/nowhere", "ENTRY_BLOCKING": given}
+    done = subprocess.run(
+        [sys.executable, "-c", shown], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    if blocked is None:
+        assert f"ENTRY_BLOCKING is {given!r}; it is either true or false" in done.stderr
+    else:
+        assert done.stdout.strip() == str(blocked)
+
+
 def test_what_is_set_wins_over_the_running_system(running_demo: Path, tmp_path: Path) -> None:
     variables = {"PORT": "9000"}
     environment.adopt_running(variables, base_dir=tmp_path)

@@ -98,6 +98,18 @@ def test_a_process_with_an_unsafe_setting_says_so_and_does_not_start(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("queues", ["entries,background", "bookings", "exits"])
+def test_a_worker_that_opens_keys_does_not_start_without_the_vaults_key(
+    queues: str, production: dict[str, str]
+) -> None:
+    """It would refuse every sale, and the owners' keys would be blamed for it."""
+    command = ("-m", "nija.worker", "-n", "some@%h", "-Q", queues, "-P", "threads", "-c", "1")
+    done = _run(*command, environment={**production, "NIJA_VAULT_PRIVATE_KEY": ""})
+    assert done.returncode == 1
+    assert "(nija.E012) NIJA_VAULT_PRIVATE_KEY is not set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_process_that_must_not_decrypt_does_not_start_with_the_private_key(production: dict[str, str]) -> None:
     command = ("-m", "nija.worker", "-n", "worker@%h", "-Q", "planning,default", "-c", "1")
     done = _run(*command, environment={**production, "NIJA_PROCESS": "worker"})

@@ -64,6 +64,10 @@ class CredentialsRefused(NotPlaced):
     """The key, its signature, its permissions or its account are not accepted; do not call again with it."""
 
 
+class KeyNotOpened(CredentialsRefused):
+    """The key as it is stored does not open in this process: the installation's fault, which says nothing of the key."""
+
+
 class Unavailable(NotPlaced):
     """No connection was made, so that certainly no byte of the request was written."""
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from trading import doorbell
 from trading.models import Inspection, InspectionKind
@@ -21,11 +22,20 @@ TASKS = {
 }
 POLL_S = 0.2
 KEPT_FOR = timedelta(days=7)
+#: Most take some seconds. One that died with its worker delays the next question no longer than this.
+JOINED_WITHIN = timedelta(minutes=1)
 
 
 def ask(kind: InspectionKind, *, asked_by: str, clock: Clock, question: dict[str, Any] | None = None) -> Inspection:
-    """A new question, its worker rung. `question` narrows it; it stands in `report` until the answer does."""
+    """A new question, its worker rung. `question` narrows it; it stands in `report` until the answer does.
+
+    A check of the books joins one that was asked for lately: two at once would spend what keys may read, and compare less.
+    """
     with transaction.atomic():
+        if kind is InspectionKind.BOOKS:
+            under_way = _awaited(kind, within=JOINED_WITHIN, clock=clock).order_by("-pk").first()
+            if under_way is not None:
+                return under_way
         inspection = Inspection.objects.create(
             kind=kind, asked_at=clock.now(), asked_by=asked_by, report=question or {}
         )
@@ -46,8 +56,11 @@ def finish(inspection: Inspection, *, findings_count: int, report: dict[str, Any
 
 def is_asked(kind: InspectionKind, *, within: timedelta, clock: Clock) -> bool:
     """Whether an answer to such a question is awaited; one asked longer ago than `within` was lost with its worker."""
-    asked = Inspection.objects.filter(kind=kind, finished_at__isnull=True, asked_at__gt=clock.now() - within)
-    return asked.exists()
+    return _awaited(kind, within=within, clock=clock).exists()
+
+
+def _awaited(kind: InspectionKind, *, within: timedelta, clock: Clock) -> QuerySet[Inspection]:
+    return Inspection.objects.filter(kind=kind, finished_at__isnull=True, asked_at__gt=clock.now() - within)
 
 
 def prune(*, clock: Clock) -> int:

@@ -21,6 +21,7 @@ from trading.domain.order_state import OrderState
 from trading.kraken.endpoints import PrivateClient
 from trading.kraken.errors import (
     CredentialsRefused,
+    KeyNotOpened,
     KrakenError,
     NotPlaced,
     PermissionsUnknown,
@@ -41,6 +42,7 @@ RECHECK_MAX = 10_000
 CONNECTED = "Your Kraken account is connected."
 
 _IN_DOUBT = (OrderState.SENDING, OrderState.UNKNOWN)
+NOT_HERE = "The key cannot be checked at the moment. It is kept sealed and tried again until {until:%H:%M} UTC."
 AWAY = "Kraken does not answer at the moment. The key is kept sealed and tried again until {until:%H:%M} UTC."
 
 
@@ -76,6 +78,11 @@ def check_pending(credential_id: uuid.UUID | str, *, clock: Clock, transport: Pr
     nonce = next_nonce(previous=_last_nonce(credential.fingerprint), clock_ns=clock.ns())
     try:
         info = _ask(credential, transport or private.transport(), nonce=nonce)
+    except credentials.VaultClosed:
+        assert credential.expires_at is not None, "a pending key expires"
+        logger.error("key %s waits: this process has no NIJA_VAULT_PRIVATE_KEY", credential.pk)
+        credentials.postpone_check(credential.pk, message=NOT_HERE.format(until=credential.expires_at))
+        return
     except credentials.VaultError as error:
         logger.error("key %s does not open: %s", credential.pk, error)
         _refuse(credential, "This key could not be opened after it was sealed. Submit it again.", now=now)
@@ -119,6 +126,10 @@ def recheck(credential_id: uuid.UUID, *, ask: Callable[[uuid.UUID], ApiKeyInfo],
     sees_all = None
     try:
         facts = facts_of(ask(credential_id))
+    except KeyNotOpened as error:
+        # Not the owner's to mend: nothing is held against the key, and nobody is told to replace it.
+        logger.error("key %s: %s", credential_id, error.sentence)
+        return credential.entries_blocked_reason
     except CredentialsRefused as error:
         reason = f"{error.sentence} Replace the key."
     except PermissionsUnknown:

@@ -20,7 +20,7 @@ from accounts.models import Credential
 from accounts.services import credentials
 from trading.kraken.connections import CONNECTIONS_MAX, LoopTransport
 from trading.kraken.endpoints import API_KEY_INFO, BALANCE_EX, PrivateClient
-from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown, Unavailable
+from trading.kraken.errors import CredentialsRefused, KeyNotOpened, KrakenError, OutcomeUnknown, Unavailable
 from trading.kraken.senders import Batch, Ended, Senders, of_this_process
 from trading.kraken.signing import Credentials
 from trading.kraken.transport import PrivateTransport
@@ -82,13 +82,13 @@ def seats(wanted: int) -> Iterator[int]:
 def client(credential_id: uuid.UUID) -> PrivateClient:
     """The client of one key. A sealed row never changes, so an opened key is kept for the life of the process.
 
-    Raises CredentialsRefused when the stored key does not open.
+    Raises KeyNotOpened.
     """
     known = _clients.get(credential_id)
     if known is None:
         known = open_keys(Credential.objects.filter(pk=credential_id)).get(credential_id)
     if known is None:
-        raise CredentialsRefused("The stored key does not open; replace it.")
+        raise KeyNotOpened("The stored key does not open here: the vault's key of this installation does not fit.")
     return known
 
 

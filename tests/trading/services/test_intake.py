@@ -18,7 +18,15 @@ from tests.accounts import keys
 from tests.accounts.keys import NOW, KeyExchange, MovedClock
 from tests.support.paper import PaperExchange
 from trading.kraken.connections import LoopTransport
-from trading.kraken.errors import CredentialsRefused, KrakenError, OutcomeUnknown, RateLimited, RateScope, Unavailable
+from trading.kraken.errors import (
+    CredentialsRefused,
+    KeyNotOpened,
+    KrakenError,
+    OutcomeUnknown,
+    RateLimited,
+    RateScope,
+    Unavailable,
+)
 from trading.kraken.senders import of_this_process
 from trading.kraken.transport import Answer
 from trading.kraken.values import ApiKeyInfo
@@ -319,3 +327,23 @@ def test_keys_of_the_paper_exchange_are_judged_over_http(paper_exchange: Callabl
     assert sentences[0] == intake.CONNECTED
     assert "Funds: Withdraw" in sentences[1]
     assert Account.objects.get().iban == "".join(good.iban.split())
+
+
+def test_a_vault_key_that_does_not_fit_is_held_against_no_key_and_told_to_no_owner(exchange: KeyExchange) -> None:
+    _connected(exchange, "f@example.com", "one", iban="AA1")
+
+    def not_opened(_key: UUID) -> ApiKeyInfo:
+        raise KeyNotOpened("The stored key does not open here.")
+
+    assert intake.recheck_all(ask=not_opened, clock=MovedClock()) == 0
+    assert Credential.objects.get().entries_blocked_reason == ""
+    assert mail.outbox == []
+
+
+def test_where_the_vault_is_closed_a_submitted_key_waits(exchange: KeyExchange, settings: Settings) -> None:
+    exchange.knows("one")
+    credential = keys.submitted(keys.user("f@example.com"), "one")
+    settings.NIJA_VAULT_PRIVATE_KEY = ""
+    intake.check_pending(credential.pk, clock=MovedClock(), transport=exchange)
+    assert "tried again until" in keys.verdict(credential).message
+    assert Credential.objects.get(pk=credential.pk).status == Credential.Status.PENDING
