@@ -89,20 +89,22 @@ def owing() -> list[str]:
     broken = []
     held = Position.objects.filter(is_open=True, account__role=Role.FOLLOWER).select_related("account", "instrument")
     for position in held.order_by("pk"):
-        rules, over = position.instrument.rules, Fraction(position.managed) - _target(position)
+        rules, (least, most) = position.instrument.rules, _target(position)
+        over, under = Fraction(position.managed) - most, least - Fraction(position.managed)
         owed = rules.floor_fraction(over) if over > 0 else Quantity.zero()
         bid = MarketPrice.objects.filter(instrument=position.instrument).values_list("bid", flat=True).first()
         small = owed < rules.quantity_min or (bid is not None and not rules.sellable(owed, Price(bid)))
         if owed and not small:
             broken.append(f"I9: account {position.account_id} holds {owed} {rules.symbol} more than its share")
-        if over < 0:
-            broken.append(f"I9: account {position.account_id} sold {-float(over)} {rules.symbol} too much")
+        if under > 0:
+            broken.append(f"I9: account {position.account_id} sold {float(under)} {rules.symbol} too much")
     return broken
 
 
-def _target(position: Position) -> Fraction:
-    """DESIGN section 3, Exit obligations: the signals in order, with what their owner did in between.
+def _target(position: Position) -> tuple[Fraction, Fraction]:
+    """(least, most) of DESIGN section 3, Exit obligations: the signals in order, with what their owner did in between.
 
+    What an exit leaves is sold with it where it could not be sold by itself, and then nothing of it is there for what follows.
     In the round trip under way: of earlier ones nothing is left to share. Who asked to sell everything meant what was
     still in doubt, too.
     """
@@ -116,15 +118,18 @@ def _target(position: Position) -> Fraction:
         kept[taken.after_sequence] *= Fraction(taken.managed_after) / Fraction(taken.managed_before)
     for asked in CloseInstruction.objects.filter(**mine):
         kept[asked.after_sequence] = Fraction(0)
-    target = Fraction(0)
+    rules = position.instrument.rules
+    least = most = Fraction(0)
     signals = Signal.objects.filter(instrument_id=position.instrument_id, sequence__gte=min(bought, default=0))
     for signal in signals.order_by("sequence"):
         if signal.kind == SignalKind.ENTRY:
-            target += bought[signal.sequence]
+            factor, added = Fraction(1), bought[signal.sequence]
         else:
-            target *= 1 - Fraction(signal.quantity) / Fraction(signal.managed_before or 1)
-        target *= kept[signal.sequence]
-    return target
+            factor, added = 1 - Fraction(signal.quantity) / Fraction(signal.managed_before or 1), Fraction(0)
+        least, most = ((value * factor + added) * kept[signal.sequence] for value in (least, most))
+        if signal.kind == SignalKind.EXIT and not rules.sellable(rules.floor_fraction(most), Price(signal.price)):
+            least = Fraction(0)
+    return least, most
 
 
 def _positions_add_up() -> list[str]:

@@ -43,3 +43,9 @@ def test_the_same_seed_is_the_same_run_and_violates_nothing() -> None:
     assert isinstance(steps, int)
     assert steps >= STEPS_MIN
     assert first == again
+
+
+def test_the_rest_of_a_sale_that_was_swept_up_before_the_master_bought_again_is_no_sale_too_many() -> None:
+    """9239: his sale came in two pieces, a purchase between them, and the first left a follower less than Kraken sells."""
+    violations, *_ = _run(9239)
+    assert violations == []
