@@ -29,10 +29,11 @@ from trading.models import (
 )
 from trading.services import master_orders, unsold
 from trading.services.clock import Clock
-from trading.services.master_orders import MasterOrderRefused
+from trading.services.master_orders import AskedBy, MasterOrderRefused
 
 REASON = "All positions were closed by hand"
 ACCOUNTS_MAX = 100_000
+UNTIL_SOLD = AskedBy("", "", "", until_sold=True)
 
 
 class ClosingRefused(Exception):
@@ -110,7 +111,12 @@ def _sell_on(account: Account, *, clock: Clock) -> tuple[int, list[str]]:
                 continue
             try:
                 master_orders.create_exit(
-                    locked, fraction=Fraction(1), origin=OrderOrigin.MANUAL, reason=REASON, now=clock.now()
+                    locked,
+                    fraction=Fraction(1),
+                    origin=OrderOrigin.MANUAL,
+                    reason=REASON,
+                    now=clock.now(),
+                    asked_by=UNTIL_SOLD,
                 )
                 planned += 1
             except MasterOrderRefused as refusal:

@@ -26,16 +26,25 @@ def test_coins_on_hold_keep_the_free_rest_from_nobody(make_world: Callable[..., 
     fleet = _holding(make_world)
     whole = fleet.held(fleet.master)
     tenth = _on_hold(fleet, whole / 10)
-    refused = fleet.sell()
-    _live(fleet, 6)
-    refused.refresh_from_db()
+    _close_everybody(fleet)
+    _live(fleet, 12)
+    refused, sold, *_ = fleet.orders(fleet.master, OrderKind.EXIT)
     assert refused.state == OrderState.REJECTED
-    sold = fleet.sell()
-    _live(fleet, 6)
-    sold.refresh_from_db()
     assert (sold.state, sold.filled) == (OrderState.FILLED, whole - tenth)
     assert fleet.held(fleet.master) == tenth
-    assert 0 < fleet.held(fleet["ada"]) <= whole / 10 + 1
+    assert fleet.held(fleet["ada"]) == 0
+
+
+def test_what_a_person_asks_to_sell_is_not_cut_to_what_is_free(make_world: Callable[..., World]) -> None:
+    fleet = _holding(make_world)
+    whole = fleet.held(fleet.master)
+    _on_hold(fleet, whole / 10)
+    for _ in range(2):
+        refused = fleet.sell()
+        _live(fleet, 6)
+        refused.refresh_from_db()
+        assert (refused.state, refused.quantity) == (OrderState.REJECTED, whole)
+    assert fleet.held(fleet.master) == whole
 
 
 def test_a_sale_of_the_masters_that_goes_on_failing_is_told_until_one_sells(make_world: Callable[..., World]) -> None:

@@ -501,9 +501,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sells the whole again that Kraken refused for coins on hold",
-        "trading/services/master_orders.py",
-        "free=unsold.free_after(last, position, now=now),",
-        "free=None,",
+        "copytrade/services/closing.py",
+        'UNTIL_SOLD = AskedBy("", "", "", until_sold=True)',
+        'UNTIL_SOLD = AskedBy("", "", "")',
         (MASTER_EXITS + "test_coins_on_hold_keep_the_free_rest_from_nobody",),
     ),
     Mutant(

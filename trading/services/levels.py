@@ -236,7 +236,7 @@ def _look(
         order = None
         decision = _decide(current, progress, bid=bid, market_at=market_at)
         if decision is not None and unsold.may_try(locked, now=now):
-            asked_by = AskedBy(current.strategy, current.version, current.parameters_hash)
+            asked_by = AskedBy(current.strategy, current.version, current.parameters_hash, until_sold=True)
             try:
                 order = _sell(locked, decision, asked_by=asked_by, now=now)
             except MasterOrderRefused as refusal:

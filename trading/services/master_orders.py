@@ -71,12 +71,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class AskedBy:
-    """The strategy that asked for an order, `parameters_hash` telling which thresholds it had; or a person, who may name the order."""
+    """The strategy that asked for an order, `parameters_hash` telling which thresholds it had; or a person, who may name the order.
+
+    `until_sold`: asks for a sale again until it is done, and after a refusal for what is free. Nothing else asked for is cut.
+    """
 
     strategy: str
     version: str
     parameters_hash: str
     client_order_id: uuid.UUID | None = field(default=None, kw_only=True)
+    until_sold: bool = field(default=False, kw_only=True)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -213,8 +217,7 @@ def plan_exit(
     clock: Clock,
     asked_by: AskedBy = A_PERSON,
 ) -> Order:
-    """A READY market sale of `fraction` of what the master manages. Reads no cap, no stop, and no balance unless Kraken refused
-    the last one: then what is free of it.
+    """A READY market sale of `fraction` of what the master manages. Reads no cap, no stop and no balance.
 
     Must not be called inside a transaction. Raises MasterOrderRefused.
     """
@@ -254,9 +257,7 @@ def create_exit(
     if not 0 < fraction <= 1:
         raise MasterOrderRefused("fraction", f"{fraction} is not a share above 0 and at most 1.")
     instrument = position.instrument
-    # One at a time, so that none but the newest can be under way.
-    last = unsold.own_exits(position).first()
-    if last is not None and last.state in order_state.LIVE:
+    if unsold.own_exits(position).filter(state__in=order_state.LIVE).exists():
         raise MasterOrderRefused("live_exit", f"An exit of {instrument.symbol} is already on its way.")
     bid = MarketPrice.objects.filter(instrument=instrument).values_list("bid", flat=True).first()
     quantity = master_sizing.size_exit(
@@ -264,7 +265,7 @@ def create_exit(
         managed=Quantity(position.managed),
         fraction=fraction,
         bid=Price(bid) if bid else None,
-        free=unsold.free_after(last, position, now=now),
+        free=unsold.free_after_refusal(position, now=now) if asked_by.until_sold else None,
     )
     if isinstance(quantity, PartTooSmall):
         raise MasterOrderRefused(quantity.code, f"{instrument.symbol}: {quantity.sentence}")

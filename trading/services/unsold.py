@@ -58,9 +58,12 @@ def stuck(position: Position, *, now: datetime) -> list[Order]:
     return failed if is_tried and _ended(failed[-1]) < now - STUCK_AFTER else []
 
 
-def free_after(refused: Order | None, position: Position, *, now: datetime) -> Quantity | None:
-    """What of the base asset is free, after a sale that Kraken `refused` lately; None when there was none or no balance surely
-    tells. Coins may be on hold for orders that the owner placed, and then Kraken refuses the whole."""
+def free_after_refusal(position: Position, *, now: datetime) -> Quantity | None:
+    """What of the base asset is free, when Kraken refused the last sale lately; None when it did not or no balance surely tells.
+
+    Coins may be on hold for orders that the owner placed, and then Kraken refuses the whole.
+    """
+    refused = own_exits(position).first()
     if refused is None or refused.state != OrderState.REJECTED or _ended(refused) < now - FAILURES_MATTER_FOR:
         return None
     free = balances.available([position.account_id], now=now).get(position.account_id)
