@@ -104,6 +104,15 @@ class Fleet:
             assert nonces == sorted(set(nonces))
 
 
+def gather_holding(make_world: Callable[..., World], *names: str) -> Fleet:
+    """Everybody holds what the master bought a moment ago."""
+    fleet = gather(make_world, *names)
+    fleet.buy()
+    fleet.live(3)
+    assert all(fleet.held(fleet[name]) > 0 for name in names)
+    return fleet
+
+
 def gather(
     make_world: Callable[..., World], *names: str, usd: str = "1000", rate_tier: str = "none", **risk: Any
 ) -> Fleet:

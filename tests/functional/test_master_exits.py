@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from copytrade.services import closing, watch
-from tests.functional.scenario import BEAM, Fleet, gather
+from tests.functional.scenario import BEAM, Fleet, gather, gather_holding
 from tests.support.world import World
 from trading.domain.instrument import Side
 from trading.domain.order_state import OrderState
@@ -136,10 +136,7 @@ def test_what_the_master_buys_after_a_close_is_kept(make_world: Callable[..., Wo
 
 
 def _holding(make_world: Callable[..., World]) -> Fleet:
-    fleet = gather(make_world, "ada")
-    fleet.buy()
-    fleet.live(3)
-    assert fleet.held(fleet["ada"]) > 0
+    fleet = gather_holding(make_world, "ada")
     # Until then a balance could be older than the purchase.
     fleet.live(12)
     balances.refresh_due(clock=fleet.world.clock)

@@ -11,7 +11,7 @@ import pytest
 from accounts.models import Credential, RiskSettings
 from accounts.services import risk
 from copytrade.selectors import standing
-from tests.functional.scenario import Fleet, gather
+from tests.functional.scenario import Fleet, gather, gather_holding
 from tests.support.world import World
 from trading.domain.order_state import OrderState
 from trading.paper.records import TRADING_PERMISSIONS
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_master_whose_key_can_withdraw_now_buys_nothing_and_still_sells(make_world: Callable[..., World]) -> None:
-    fleet = _holding(make_world)
+    fleet = gather_holding(make_world, "ada")
     _drifted(fleet)
     with pytest.raises(MasterOrderRefused, match="Funds: Withdraw"):
         fleet.buy()
@@ -53,7 +53,7 @@ def test_an_order_planned_before_his_key_drifted_is_not_sent(make_world: Callabl
 def test_an_order_planned_before_his_settings_forbade_it_is_not_sent_and_his_exits_go_on(
     make_world: Callable[..., World], changes: dict[str, Any], says: str
 ) -> None:
-    fleet = _holding(make_world)
+    fleet = gather_holding(make_world, "ada")
     order = fleet.buy()
     until = fleet.world.clock.now() + timedelta(days=36_500) if "close_only_reason" in changes else None
     mine = RiskSettings.objects.filter(user=fleet.master.account.user)
@@ -83,14 +83,6 @@ def test_a_limit_that_tripped_is_lifted_by_resuming_and_not_by_saving_other_sett
     fleet.buy()
     fleet.live(3)
     assert fleet.held(fleet["ada"]) > 0
-
-
-def _holding(make_world: Callable[..., World]) -> Fleet:
-    fleet = gather(make_world, "ada")
-    fleet.buy()
-    fleet.live(3)
-    assert fleet.held(fleet["ada"]) > 0
-    return fleet
 
 
 def _drifted(fleet: Fleet) -> None:

@@ -12,7 +12,7 @@ import pytest
 from accounts.models import Credential, KeyCheck
 from accounts.services import credentials
 from copytrade.services import exits, fan_out
-from tests.functional.scenario import Fleet, gather
+from tests.functional.scenario import Fleet, gather_holding
 from tests.support.waiting import WaitingClient
 from tests.support.world import World
 from trading.domain.order_state import OrderState
@@ -28,34 +28,24 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SETTLED_S = 16
 
 
-def test_a_key_deleted_at_kraken_while_an_exit_is_in_doubt_is_replaced_and_the_exit_made(
-    make_world: Callable[..., World],
+@pytest.mark.parametrize(
+    ("fault", "becomes"), [("drop_before", OrderState.NOT_PLACED), ("drop_after", OrderState.FILLED)]
+)
+def test_a_key_deleted_at_kraken_is_replaced_and_the_exit_in_doubt_found_or_made(
+    make_world: Callable[..., World], fault: str, becomes: OrderState
 ) -> None:
-    fleet = _holding(make_world)
-    fleet.spoil("drop_before", name="ada")
+    fleet = gather_holding(make_world, "ada")
+    fleet.spoil(fault, name="ada")
     exit_order = _exit_in_doubt(fleet)
     fleet.world.paper("POST", "/keys/update", api_key=fleet["ada"].api_key, revoked=True)
     fleet.live(SETTLED_S)
     assert _replaced(fleet) == intake.CONNECTED
     fleet.live(SETTLED_S)
-    _assert_sold_once(fleet, exit_order, OrderState.NOT_PLACED)
-
-
-def test_an_exit_that_reached_kraken_is_found_with_the_new_key_and_not_made_again(
-    make_world: Callable[..., World],
-) -> None:
-    fleet = _holding(make_world)
-    fleet.spoil("drop_after", name="ada")
-    exit_order = _exit_in_doubt(fleet)
-    fleet.world.paper("POST", "/keys/update", api_key=fleet["ada"].api_key, revoked=True)
-    fleet.live(SETTLED_S)
-    assert _replaced(fleet) == intake.CONNECTED
-    fleet.live(SETTLED_S)
-    _assert_sold_once(fleet, exit_order, OrderState.FILLED)
+    _assert_sold_once(fleet, exit_order, becomes)
 
 
 def test_a_key_that_another_program_has_run_away_with_is_replaced(make_world: Callable[..., World]) -> None:
-    fleet = _holding(make_world)
+    fleet = gather_holding(make_world, "ada")
     _another_program_takes(fleet)
     exit_order = _exit_in_doubt(fleet)
     fleet.live(SETTLED_S)
@@ -67,7 +57,7 @@ def test_a_key_that_another_program_has_run_away_with_is_replaced(make_world: Ca
 def test_before_its_deadline_a_late_request_could_still_be_taken_so_the_key_waits(
     make_world: Callable[..., World],
 ) -> None:
-    fleet = _holding(make_world)
+    fleet = gather_holding(make_world, "ada")
     fleet.spoil("drop_before", name="ada")
     exit_order = _exit_in_doubt(fleet)
     fleet.world.paper("POST", "/keys/update", api_key=fleet["ada"].api_key, revoked=True)
@@ -85,7 +75,7 @@ def test_what_a_key_with_query_dates_does_not_see_is_not_taken_for_never_placed(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner limited it at Kraken after it was connected. The sale was executed; a second one would be of his own coins."""
-    fleet = _holding(make_world)
+    fleet = gather_holding(make_world, "ada")
     fleet.world.paper("POST", f"/accounts/{fleet['ada'].paper_id}/deposit", asset="BEAM", amount="50000")
     mine = Credential.objects.get(user=fleet["ada"].account.user, status="active")
     bounded = replace(private.key_info(mine.pk, clock=fleet.world.clock), query_to=fleet.world.clock.now())
@@ -114,14 +104,6 @@ def _show_nothing_old(monkeypatch: pytest.MonkeyPatch, api_key: str) -> None:
             return nothing if self._credentials.key == api_key else told
 
         monkeypatch.setattr(PrivateClient, name, bounded)
-
-
-def _holding(make_world: Callable[..., World]) -> Fleet:
-    fleet = gather(make_world, "ada")
-    fleet.buy()
-    fleet.live(3)
-    assert fleet.held(fleet["ada"]) > 0
-    return fleet
 
 
 def _exit_in_doubt(fleet: Fleet) -> Order:

@@ -483,7 +483,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "trading/services/intake.py",
         ".exclude(pk__in=harmless).exists():",
         ".exists():",
-        (REPLACING + "test_an_exit_that_reached_kraken_is_found_with_the_new_key_and_not_made_again",),
+        (REPLACING + "test_a_key_deleted_at_kraken_is_replaced_and_the_exit_in_doubt_found_or_made",),
     ),
     Mutant(
         "takes a key that does not see every order",

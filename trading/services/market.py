@@ -191,7 +191,6 @@ def _refresh(instruments: Sequence[Instrument], *, clock: Clock, client: PublicC
                 _collect(names, client or public_client(), by_pair, found)
     except KrakenError as error:
         _note_failure(error, now=clock.now())
-        by_pair = {name: by_pair[name] for name in found}
     else:
         if by_pair:
             _note_answer(now=clock.now())
