@@ -229,8 +229,9 @@ class Engine:
         for _ in range(SETTLE_ROUNDS_MAX):
             if not _is_unsettled():
                 return
-            self._round()
+            # Before anything is sent: what fills in the very instant of a reading may be in the balances already.
             self.move(1.0)
+            self._round()
         raise HistoryFailed("The demo's history did not come to rest.")
 
     def buy(self, symbol: str, *, usd: str) -> None:

@@ -30,6 +30,7 @@ from trading.models import (
 from trading.paper.server import PaperSettings, RunningExchange, run_in_thread
 
 PASSWORD = "a long enough password"
+CENT = Decimal("0.01")
 
 
 @pytest.fixture
@@ -88,6 +89,9 @@ def test_the_history_is_rich_ends_flat_and_settled_and_agrees_with_the_exchange(
             (e.notional if e.side == "sell" else -e.notional) - e.fee for e in Execution.objects.filter(account=account)
         )
         assert held["ZUSD"] == deposited + flow
+        # Nobody paid in or out, so that no curve may show it.
+        paid = {round(point.equity - point.profit - deposited, 2) for point in account.equity_points.all()}
+        assert {amount for amount in paid if abs(amount) > CENT} == set(), account.user.email
 
     # It begins long ago, ends now, and real nonces go on above it.
     first, last = EquityPoint.objects.order_by("at").first(), EquityPoint.objects.order_by("at").last()
