@@ -12,9 +12,17 @@ def main() -> None:
         from nija import launch
 
         sys.exit(launch.main(sys.argv[2:]))
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except (ImproperlyConfigured, OperationalError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        what = "" if isinstance(error, ImproperlyConfigured) else "the database does not answer as it should: "
+        sys.exit(f"nija: {what}{str(error).strip()}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,31 @@ def _switch(name: str) -> bool:
     return _WORDS[given.lower()]
 
 
+def _whole(name: str, default: int) -> int:
+    given = env.str(name, default=str(default)).strip()
+    if not (given.isascii() and given.isdigit()):
+        raise ImproperlyConfigured(f"{name} is {given!r}; it is a whole number")
+    return int(given)
+
+
+def _from_url(name: str, read: Callable[[str], dict[str, Any]], *, forms: str) -> dict[str, Any]:
+    """What cannot be read is not repeated: it may hold a password."""
+    try:
+        return read(env.str(name))
+    except (ImproperlyConfigured, KeyError, ValueError):
+        raise ImproperlyConfigured(f"{name} cannot be read; it is {forms}") from None
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Raises ImproperlyConfigured for a database that NIJA does not run on."""
+    # Before it is parsed, which prints what is no database with its password.
+    engine = env.DB_SCHEMES.get(url.partition(":")[0])
+    if engine not in {"django.db.backends.postgresql", "django.db.backends.sqlite3"}:
+        raise ImproperlyConfigured("neither PostgreSQL nor SQLite")
+    found: dict[str, Any] = env.db_url_config(url)
+    return found
+
+
 NIJA_ENV = env.str("NIJA_ENV", default="production")
 if NIJA_ENV not in {"production", "development"}:
     raise ImproperlyConfigured(f"NIJA_ENV is {NIJA_ENV!r}; it is either production or development")
@@ -45,7 +71,7 @@ DEVELOPMENT = NIJA_ENV == "development"
 DEBUG = False
 
 NIJA_DATA_DIR = Path(env.str("NIJA_DATA_DIR", default=str(BASE_DIR / ".nija"))).absolute()
-PORT = env.int("PORT", default=8000)
+PORT = _whole("PORT", 8000)
 #: Which of nija.processes this is, when `manage.py up` started it.
 NIJA_PROCESS = env.str("NIJA_PROCESS", default="")
 
@@ -68,8 +94,8 @@ COPY_TRADING_MODE = env.str("COPY_TRADING_MODE", default="MASTER_FOLLOW")
 if COPY_TRADING_MODE not in {"MASTER_FOLLOW", "INDEPENDENT"}:
     raise ImproperlyConfigured("COPY_TRADING_MODE is either MASTER_FOLLOW or INDEPENDENT")
 # Above this share of copied entries that fail within a minute, of at least so many, all entries stop.
-BREAKER_FAILURE_PERCENT = env.int("BREAKER_FAILURE_PERCENT", default=50)
-BREAKER_ENTRIES_MIN = env.int("BREAKER_ENTRIES_MIN", default=6)
+BREAKER_FAILURE_PERCENT = _whole("BREAKER_FAILURE_PERCENT", 50)
+BREAKER_ENTRIES_MIN = _whole("BREAKER_ENTRIES_MIN", 6)
 if not 1 <= BREAKER_FAILURE_PERCENT <= 100 or BREAKER_ENTRIES_MIN < 1:
     raise ImproperlyConfigured("BREAKER_FAILURE_PERCENT is from 1 to 100, BREAKER_ENTRIES_MIN at least 1")
 NIJA_VAULT_PUBLIC_KEY = env.str("NIJA_VAULT_PUBLIC_KEY", default="")
@@ -81,7 +107,7 @@ KRAKEN_USER_VARIABLES = {
 }
 MASTER_STRATEGY = env.str("MASTER_STRATEGY", default="apex")
 MASTER_PAIRS = env.list("MASTER_PAIRS", default=["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "DOGE-USD", "BEAM-USD"])
-MASTER_CANDLE_MINUTES = env.int("MASTER_CANDLE_MINUTES", default=1)
+MASTER_CANDLE_MINUTES = _whole("MASTER_CANDLE_MINUTES", 1)
 MASTER_ENTRY_NOTIONAL_PERCENT = env.str("MASTER_ENTRY_NOTIONAL_PERCENT", default="12")
 
 # What `trading` rings on commit without importing its listeners (see trading/doorbell.py).
@@ -150,7 +176,10 @@ TEMPLATES = [
 _DATABASE_URL = env.str("DATABASE_URL", default="")
 # No URL for our own file: its path may hold any sign.
 _EMBEDDED = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(NIJA_DATA_DIR / "nija.sqlite3")}
-DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(_DATABASE_URL) if _DATABASE_URL else _EMBEDDED}
+_DATABASE_FORMS = "postgres://USER:PASSWORD@HOST:PORT/NAME or sqlite:////PATH"
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": _from_url("DATABASE_URL", _database, forms=_DATABASE_FORMS) if _DATABASE_URL else _EMBEDDED
+}
 ATOMIC_REQUESTS = False
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
@@ -214,7 +243,7 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 _EMAIL_URL = env.str("EMAIL_URL", default="")
 MAIL_IS_KEPT = not _EMAIL_URL and DEVELOPMENT
 if _EMAIL_URL:
-    vars().update(env.email_url_config(_EMAIL_URL))
+    vars().update(_from_url("EMAIL_URL", env.email_url_config, forms="smtp+tls://USER:PASSWORD@HOST:PORT or alike"))
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = str(MAIL_DIR)

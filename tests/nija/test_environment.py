@@ -79,6 +79,71 @@ def test_a_brake_is_on_or_off_or_refused(given: str, blocked: bool | None) -> No
         assert done.stdout.strip() == str(blocked)
 
 
+def managed(arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py` in a shell that has these variables and no others of ours."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments.split()],
+        env=kept | {"NIJA_ENV": "development", "NIJA_PROCESS": "test", "NIJA_DATA_DIR": "/nowhere"} | variables,
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+DATABASE_URL = "DATABASE_URL cannot be read; it is postgres://USER:PASSWORD@HOST:PORT/NAME or sqlite:////PATH"
+EMAIL_URL = "EMAIL_URL cannot be read; it is smtp+tls://USER:PASSWORD@HOST:PORT or alike"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("DATABASE_URL", "hunter2", DATABASE_URL),
+        ("DATABASE_URL", "mysql://ann:hunter2@db/nija", DATABASE_URL),
+        ("DATABASE_URL", "postgres://ann:hunter2@db:port/nija", DATABASE_URL),
+        ("EMAIL_URL", "mail://ann:hunter2@mail", EMAIL_URL),
+        ("PORT", "80a", "PORT is '80a'; it is a whole number"),
+        ("BREAKER_ENTRIES_MIN", "-1", "BREAKER_ENTRIES_MIN is '-1'; it is a whole number"),
+    ],
+)
+def test_what_cannot_be_read_of_the_environment_is_one_sentence_without_its_password(
+    name: str, given: str, said: str
+) -> None:
+    done = managed("check", **{name: given})
+    assert (done.returncode, done.stderr) == (1, f"nija: {said}\n")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_command_without_its_database_ends_in_a_sentence() -> None:
+    done = managed("resume_trading --skip-checks", DATABASE_URL="sqlite:////nowhere/nija.sqlite3")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "nija: the database does not answer as it should: unable to open database file\n",
+    )
+
+
+def test_a_stop_asks_for_nothing_but_the_database(tmp_path: Path, redis_url: str) -> None:
+    half_configured = {
+        "NIJA_ENV": "production",
+        "SECRET_KEY": "of a test " * 6,
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/nija.sqlite3",
+    }
+    assert managed("migrate --skip-checks", **half_configured).returncode == 0
+    assert "NIJA_VAULT_PUBLIC_KEY is not set" in managed("resume_trading", **half_configured).stderr
+    done = managed("stop_trading", **half_configured)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Entries are stopped for the master")
+
+
+def test_a_stop_without_its_database_says_that_nothing_is_sent_meanwhile() -> None:
+    done = managed("stop_trading", DATABASE_URL="sqlite:////nowhere/nija.sqlite3")
+    assert done.returncode == 1
+    assert "The stop could not be written down: the database does not answer (unable to open" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_is_set_wins_over_the_running_system(running_demo: Path, tmp_path: Path) -> None:
     variables = {"PORT": "9000"}
     environment.adopt_running(variables, base_dir=tmp_path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 
 from trading.services import halts
 from trading.services.clock import SYSTEM
@@ -14,12 +15,20 @@ ACTOR = "manage.py stop_trading"
 
 class Command(BaseCommand):
     help = "Stop all entries, the master's and the followers'. Exits go on. resume_trading lifts it."
+    # An installation that something is wrong with can be stopped all the same.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--reason", default="stopped from a shell", help="shown to everybody")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        report = halts.stop_platform(actor=ACTOR, reason=options["reason"], clock=SYSTEM)
+        try:
+            report = halts.stop_platform(actor=ACTOR, reason=options["reason"], clock=SYSTEM)
+        except OperationalError as error:
+            raise CommandError(
+                f"The stop could not be written down: the database does not answer ({str(error).strip()}).\n"
+                "Nothing can be sent without it either. Stop again as soon as it answers."
+            ) from error
         self.stdout.write(
             f"Entries are stopped for the master and {_counted(report.followers, 'follower', 'followers')}.\n"
             f"{_counted(report.already_sent, 'entry', 'entries')} had already left for Kraken"
