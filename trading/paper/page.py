@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from html import escape
 from pathlib import Path
 from string import Template
@@ -18,6 +19,7 @@ from trading.paper.store import Store
 _PAGES = Path(__file__).parent / "pages"
 _USD_MAX = Decimal(10_000_000)
 _DEFAULT_USD = "84.57"
+_DOLLARS = re.compile(r"\$?([0-9]{1,3}(,[0-9]{3})+|[0-9]{1,20})(\.[0-9]{1,20})?")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -87,11 +89,11 @@ class Page:
 
 def _usd(given: str) -> Decimal:
     """Raises ValueError with a sentence for the reader."""
-    try:
-        amount = Decimal(given.replace(",", "").lstrip("$"))
-    except InvalidOperation as error:
-        raise ValueError("Give the balance as an amount in dollars, for example 84.57.") from error
-    if not amount.is_finite() or not 0 <= amount <= _USD_MAX:
+    # A comma parts thousands and nothing else: 84,57 is not eight thousand.
+    if not _DOLLARS.fullmatch(given.strip()):
+        raise ValueError("Give the balance as an amount in dollars, for example 84.57.")
+    amount = Decimal(given.strip().lstrip("$").replace(",", ""))
+    if not 0 <= amount <= _USD_MAX:
         raise ValueError(f"The balance must lie between $0 and ${_USD_MAX:,}.")
     if amount != amount.quantize(Decimal("0.0001")):
         raise ValueError("Dollars have at most four decimals here.")

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from nija.management.arguments import add_timeout
 from trading.models import InspectionKind
 from trading.services import inspections
 from trading.services.clock import SYSTEM
@@ -21,13 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=TIMEOUT_S,
-            metavar="SECONDS",
-            help="how long the answer is awaited (default: %(default)g)",
-        )
+        add_timeout(parser, default_s=TIMEOUT_S, awaited="the answer")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         asked = inspections.ask(InspectionKind.BOOKS, asked_by="manage.py check_books", clock=SYSTEM)

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from nija import diagnosis
 from nija.diagnosis import Block, Waiting
+from nija.management.arguments import add_timeout
 
 
 class Command(BaseCommand):
@@ -15,13 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("emails", nargs="*", metavar="EMAIL", help="look at these accounts only")
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=diagnosis.TIMEOUT_S,
-            metavar="SECONDS",
-            help="how long the execution process is awaited (default: %(default)g)",
-        )
+        add_timeout(parser, default_s=diagnosis.TIMEOUT_S, awaited="the execution process")
 
     def handle(self, *_: Any, **options: Any) -> None:
         blocks: list[Block] = []

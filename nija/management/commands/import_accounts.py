@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from nija import importing, predecessor
+from nija.management.arguments import add_timeout
 
 
 class Command(BaseCommand):
@@ -29,13 +30,7 @@ class Command(BaseCommand):
             help="where the predecessor's files of users are (default: config/users)",
         )
         parser.add_argument("--master-email", default="", metavar="ADDRESS", help="whose KRAKEN_PLATFORM_API_KEY is")
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=importing.VERDICT_TIMEOUT_S,
-            metavar="SECONDS",
-            help="how long one key's verdict is awaited (default: %(default)g)",
-        )
+        add_timeout(parser, default_s=importing.VERDICT_TIMEOUT_S, awaited="one key's verdict")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["from_env"] == (options["file"] is not None):

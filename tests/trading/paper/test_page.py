@@ -44,7 +44,7 @@ def test_the_withdraw_box_makes_a_key_that_must_be_refused(exchange: RunningExch
     assert "withdraw-funds" in info["permissions"]
 
 
-@pytest.mark.parametrize("usd", ["", "lots", "-1", "NaN", "1e30", "0.00001"])
+@pytest.mark.parametrize("usd", ["", "lots", "-1", "NaN", "1e30", "0.00001", "84,57", "1,23,456", "10000001", "１０"])
 def test_a_bad_balance_is_answered_with_a_sentence_and_makes_nothing(exchange: RunningExchange, usd: str) -> None:
     answer = create(exchange, usd=usd, label="<b>Ada</b>")
     assert answer.status_code == 400
