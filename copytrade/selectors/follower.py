@@ -79,14 +79,14 @@ def dashboard(user: User, *, points_range: str, now: datetime) -> Dashboard | St
     worth = equity.worth_of([account], now=now)[account.pk]
     total = profit.totals([account.pk]).get(account.pk)
     span = RANGES[points_range]
-    today = None if total is None else total.value - profit.at_start_of_day(account, now=now)
+    at_start = profit.at_start_of_day(account, now=now)
     return Dashboard(
         account=account,
         standing=own_standing,
         risk=account.user.risk,
         worth=worth,
         gain_total=None if total is None else total.value,
-        gain_today=today,
+        gain_today=None if total is None or at_start is None else total.value - at_start,
         positions=open_positions(account, now=now),
         latest=copies.latest(account.pk, count=LATEST),
         curve=equity_curve.read(account.pk, since=None if span is None else now - span),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 
 from django.conf import settings
@@ -104,15 +106,18 @@ def _close_master(account: Account, *, actor: str, clock: Clock) -> ClosingRepor
 def _sell_on(account: Account, *, clock: Clock) -> tuple[int, list[str]]:
     """(sales planned, why others cannot be made), of the positions that a close instruction wants sold whole."""
     planned, refused = 0, []
-    for position in _asked_to_close(account):
+    for position, asked_at in _asked_to_close(account):
         with transaction.atomic(durable=True):
             locked = master_orders.lock_position(account, position.instrument)
             if locked is None or not locked.is_open or not unsold.may_try(locked, now=clock.now()):
                 continue
+            to_sell = locked.managed - _bought_since(locked, asked_at)
+            if to_sell <= 0:
+                continue
             try:
                 master_orders.create_exit(
                     locked,
-                    fraction=Fraction(1),
+                    fraction=Fraction(to_sell) / Fraction(locked.managed),
                     origin=OrderOrigin.MANUAL,
                     reason=REASON,
                     now=clock.now(),
@@ -124,24 +129,33 @@ def _sell_on(account: Account, *, clock: Clock) -> tuple[int, list[str]]:
     return planned, refused
 
 
-def _asked_to_close(account: Account) -> list[Position]:
-    """Of which nothing was bought since somebody asked. What an order of ours buys was decided when it was ordered; what was
-    bought on Kraken's own page is known by when Kraken executed it, since it is found later."""
+def _asked_to_close(account: Account) -> list[tuple[Position, datetime]]:
+    """Positions that somebody wanted sold whole, and when, unless all of them was bought since."""
     asked = CloseInstruction.objects.filter(account=account, instrument=OuterRef("instrument"))
     newest = asked.order_by("-created_at").values("created_at")[:1]
     held = Position.objects.filter(account=account, is_open=True).select_related("instrument").order_by("pk")
     bought = Execution.objects.filter(
-        account=account,
-        instrument=OuterRef("instrument"),
-        round_trip=OuterRef("round_trip"),
-        side=Side.BUY,
+        account=account, instrument=OuterRef("instrument"), round_trip=OuterRef("round_trip"), side=Side.BUY
     )
+    since = _since(OuterRef("asked_at"))
+    anew = Exists(bought.filter(since)) & ~Exists(bought.exclude(since))
+    wanted = held.annotate(asked_at=Subquery(newest)).filter(asked_at__isnull=False).exclude(anew)
+    return [(position, position.asked_at) for position in wanted]
+
+
+def _bought_since(position: Position, asked_at: datetime) -> Decimal:
+    """In the round trip under way; it is kept."""
+    bought = Execution.objects.filter(
+        account=position.account_id, instrument=position.instrument_id, round_trip=position.round_trip, side=Side.BUY
+    )
+    return sum(bought.filter(_since(asked_at)).values_list("quantity", flat=True), Decimal(0))
+
+
+def _since(asked_at: datetime | OuterRef) -> Q:
+    """Purchases after somebody asked. What an order of ours buys was decided when it was ordered; what was bought on Kraken's own
+    page is known by when Kraken executed it, since it is found later."""
     elsewhere = Q(order__origin=OrderOrigin.OUTSIDE)
-    asked_at = OuterRef("asked_at")
-    bought_since = bought.filter(
-        elsewhere & Q(executed_at__gt=asked_at) | ~elsewhere & Q(order__created_at__gt=asked_at)
-    )
-    return list(held.annotate(asked_at=Subquery(newest)).filter(asked_at__isnull=False).exclude(Exists(bought_since)))
+    return elsewhere & Q(executed_at__gt=asked_at) | ~elsewhere & Q(order__created_at__gt=asked_at)
 
 
 def _note(report: ClosingReport, account: Account | None, *, actor: str, clock: Clock) -> None:

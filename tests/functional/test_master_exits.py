@@ -124,6 +124,22 @@ def test_an_order_he_left_at_kraken_that_fills_after_a_close_is_kept(make_world:
     assert fleet.held(fleet.master) == fleet.world.managed(fleet.master, BEAM) == D(5000)
 
 
+def test_an_order_he_left_at_kraken_that_fills_while_a_close_is_refused_keeps_nothing_else_from_being_sold(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = _holding(make_world)
+    before = fleet.held(fleet.master)
+    fleet.spoil("error:EOrder:Orders limit exceeded", times=3)
+    _close_everybody(fleet)
+    _live(fleet, 3)
+    assert fleet.held(fleet.master) == before
+    fleet.by_hand("master", Side.BUY, quantity="5000")
+    _live(fleet, 60)
+    assert fleet.held(fleet.master) == fleet.world.managed(fleet.master, BEAM) == D(5000)
+    assert sum(D(sale["vol_exec"]) for sale in fleet.at_exchange(fleet.master, "sell")) == before
+    assert fleet.held(fleet["ada"]) == 0
+
+
 def test_what_the_master_buys_after_a_close_is_kept(make_world: Callable[..., World]) -> None:
     fleet = _holding(make_world)
     _close_everybody(fleet)

@@ -187,6 +187,32 @@ def test_without_a_key_the_persons_word_is_taken_for_absence_only(make_world: Ca
     assert order.state == "not_placed"
 
 
+def test_a_key_that_sees_only_some_dates_proves_no_absence_to_a_person_either(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.spoil("drop_before", name="ada")
+    fleet.sell()
+    order = lost(fleet, OrderKind.EXIT)
+    key = Credential.objects.filter(user=fleet["ada"].account.user)
+    key.update(sees_all=False)
+    answer = decide(fleet, order, Verdict.ABSENT)
+    assert not answer.report["done"]
+    assert "sees only orders of certain dates" in answer.report["sentence"]
+    fleet.live(6)
+    assert (order.state, fleet.at_exchange(fleet["ada"], "sell")) == ("manual", [])
+    key.update(sees_all=True)
+    assert decide(fleet, order, Verdict.ABSENT).report["done"]
+    fleet.live(6)
+    assert len(fleet.at_exchange(fleet["ada"], "sell")) == 1
+
+
+def test_a_key_that_sees_only_some_dates_still_finds_what_it_sees(make_world: Callable[..., World]) -> None:
+    fleet, order = lost_entry(make_world, accepted=True)
+    Credential.objects.filter(user=fleet["ada"].account.user).update(sees_all=False)
+    assert "exists at Kraken" in decide(fleet, order, Verdict.ABSENT).report["sentence"]
+
+
 def test_an_order_settled_meanwhile_is_left_alone(make_world: Callable[..., World]) -> None:
     fleet, order = lost_entry(make_world, accepted=False)
     decide(fleet, order, Verdict.ABSENT)

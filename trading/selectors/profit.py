@@ -33,15 +33,15 @@ def totals(account_ids: Collection[int]) -> dict[int, Money]:
     return {account_id: Money(value) for account_id, value in found.items() if account_id not in unknown}
 
 
-def at_start_of_day(account: Account, *, now: datetime) -> Decimal:
-    return at_starts_of_day([account.pk], now=now)[account.pk]
+def at_start_of_day(account: Account, *, now: datetime) -> Decimal | None:
+    return at_starts_of_day([account.pk], now=now).get(account.pk)
 
 
 def at_starts_of_day(account_ids: Collection[int], *, now: datetime) -> dict[int, Decimal]:
     """Profit when this UTC day began, by account: the last point before it, or nothing yet for one that joined today.
 
     Where nothing was recorded at midnight (the key was dead, the price unknown) the day's first point counts: what was lost
-    before is no loss of today.
+    before is no loss of today. Until that point is there nothing is known of today, and the account is absent.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     points = EquityPoint.objects.filter(account=OuterRef("pk"))
@@ -54,6 +54,7 @@ def at_starts_of_day(account_ids: Collection[int], *, now: datetime) -> dict[int
     rows = accounts.values_list("pk", "created_at", "before", "before_at", "first")
     for account_id, created_at, before, before_at, first in rows:
         at_midnight = before_at is not None and before_at >= midnight - RECORDED_WITHIN
-        known = before if at_midnight or created_at >= midnight or first is None else first
-        found[account_id] = Decimal(0) if known is None else known
+        known = before if at_midnight or created_at >= midnight else first
+        if known is not None or before is None:
+            found[account_id] = Decimal(0) if known is None else known
     return found

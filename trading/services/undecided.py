@@ -122,6 +122,11 @@ def _judge(
         return _adopt(order, found, clock=clock)
     if verdict is Verdict.EXISTS:
         return False, f"Kraken knows no order {txid} of this account. Nothing was changed."
+    if not key.sees_all:
+        return False, (
+            "Kraken told of no such order, but the account's key sees only orders of certain dates, so that this proves nothing."
+            " Nothing was changed; a new key finds out."
+        )
     return _conclude_absent(order, "neither open nor closed orders nor the trades read have it", clock=clock)
 
 

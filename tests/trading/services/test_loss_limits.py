@@ -158,4 +158,18 @@ def test_what_was_lost_while_nothing_was_recorded_is_no_loss_of_the_day_it_is_fo
         EquityPoint.objects.create(account=account, at=at, equity=D(1), cash=D(1), profit=D(gained))
     assert profit.at_starts_of_day([account.pk], now=midnight + timedelta(hours=5)) == {account.pk: 5}
     EquityPoint.objects.filter(at__gt=midnight).delete()
-    assert profit.at_starts_of_day([account.pk], now=midnight + timedelta(hours=5)) == {account.pk: 40}
+    assert profit.at_starts_of_day([account.pk], now=midnight + timedelta(hours=5)) == {}, (
+        "nothing is known of today yet"
+    )
+
+
+def test_the_first_look_after_a_silence_over_midnight_trips_no_limit_and_the_next_ones_count_from_it() -> None:
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    (account,) = joined(1, max_daily_loss=D(30))
+    Account.objects.update(created_at=midnight - timedelta(days=9))
+    record(account, D(40), at=midnight - timedelta(hours=4))
+    record(account, D(5), at=midnight + timedelta(hours=9))
+    record(account, D("-24.99"), at=midnight + timedelta(hours=9) + STEP)
+    assert not Event.objects.exists()
+    record(account, D(-25), at=midnight + timedelta(hours=9) + 2 * STEP)
+    assert RiskSettings.objects.get().close_only_reason == "Today's loss of $30.00 reached your limit"
