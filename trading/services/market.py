@@ -180,26 +180,25 @@ def _instruments_that_matter(*, now: datetime) -> list[Instrument]:
 
 
 def _refresh(instruments: Sequence[Instrument], *, clock: Clock, client: PublicClient | None) -> int:
-    """What was told is stored, also when a later request failed."""
+    """What was told is stored, also when a later request failed, as of its own answer: the next may take seconds."""
     by_pair = {instrument.pair_id: instrument for instrument in instruments}
-    found: dict[str, Ticker] = {}
+    found: dict[str, tuple[Ticker, datetime]] = {}
     # Apart, since one that Kraken does not know spoils its whole answer.
     listed = sorted(name for name, instrument in by_pair.items() if instrument.tradable)
     try:
         for group in (listed, sorted(by_pair.keys() - set(listed))):
             for names in _batches(group):
-                _collect(names, client or public_client(), by_pair, found)
+                _collect(names, client or public_client(), by_pair, found, clock=clock)
     except KrakenError as error:
         _note_failure(error, now=clock.now())
     else:
         if by_pair:
             _note_answer(now=clock.now())
-    now = clock.now()
     rows = [
         MarketPrice(
-            instrument=by_pair[pair_id], bid=seen.bid.value, ask=seen.ask.value, last=seen.last.value, as_of=now
+            instrument=by_pair[pair_id], bid=seen.bid.value, ask=seen.ask.value, last=seen.last.value, as_of=told_at
         )
-        for pair_id, seen in found.items()
+        for pair_id, (seen, told_at) in found.items()
         if pair_id in by_pair and Price.zero() < seen.bid <= seen.ask
     ]
     MarketPrice.objects.bulk_create(
@@ -209,12 +208,18 @@ def _refresh(instruments: Sequence[Instrument], *, clock: Clock, client: PublicC
 
 
 def _collect(
-    names: Sequence[str], client: PublicClient, by_pair: Mapping[str, Instrument], found: dict[str, Ticker]
+    names: Sequence[str],
+    client: PublicClient,
+    by_pair: Mapping[str, Instrument],
+    found: dict[str, tuple[Ticker, datetime]],
+    *,
+    clock: Clock,
 ) -> None:
     """Add to `found`. One unknown pair spoils Kraken's whole answer: then halves are asked for, so that a pair that was just
     delisted hides no other's price, and it is known as untradable until the list of pairs is read again."""
     try:
-        found |= client.ticker(names)
+        told = client.ticker(names)
+        found |= {pair_id: (ticker, clock.now()) for pair_id, ticker in told.items()}
     except CommandRejected as error:
         if not any(error.says(code) for code in _UNKNOWN_PAIR):
             raise
@@ -224,7 +229,7 @@ def _collect(
             return
         half = len(names) // 2
         for part in (names[:half], names[half:]):
-            _collect(part, client, by_pair, found)
+            _collect(part, client, by_pair, found, clock=clock)
 
 
 def _batches(names: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -191,7 +191,7 @@ def test_a_pair_that_was_just_delisted_hides_no_others_price(
     assert [len(names) for names in asked] == [8, 1]
 
 
-def test_prices_that_were_told_are_kept_when_a_later_request_fails(
+def test_prices_that_were_told_are_kept_as_of_their_own_answer_when_a_later_request_fails(
     clock: MovedClock, public: FakePublic, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     names = [f"C{number}USD" for number in range(4)]
@@ -203,6 +203,7 @@ def test_prices_that_were_told_are_kept_when_a_later_request_fails(
 
     def refusing(wanted: list[str]) -> object:
         if wanted == ["C2USD", "C3USD"]:
+            clock.advance(8)
             raise Unavailable("Kraken could not be reached.")
         if "C3USD" in wanted:
             raise CommandRejected("Kraken does not know this pair.", codes=["EQuery:Unknown asset pair"])
@@ -210,7 +211,8 @@ def test_prices_that_were_told_are_kept_when_a_later_request_fails(
 
     monkeypatch.setattr(public, "ticker", refusing)
     assert market.refresh_prices(clock=clock, client=public) == 2
-    assert _venue().failing_since == clock.now()
+    assert _venue().failing_since == clock.now() == NOW + timedelta(seconds=8)
+    assert {price.as_of for price in MarketPrice.objects.all()} == {NOW}
 
 
 def test_another_refusal_is_no_reason_to_ask_for_each(clock: MovedClock, public: FakePublic) -> None:
