@@ -10,7 +10,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from knox.models import AuthToken
 
+from accounts.forms import RiskAdminForm
 from accounts.models import Credential, KeyCheck, RiskSettings, User
+from accounts.services import risk
 
 if TYPE_CHECKING:
     UserBase = admin.ModelAdmin[User]
@@ -58,11 +60,26 @@ class UserAdmin(UserBase):
 
 @admin.register(RiskSettings)
 class RiskSettingsAdmin(RiskBase):
+    form = RiskAdminForm
     list_display = ("user", "state", "multiplier", "max_risk", "max_open_positions", "updated_at")
     list_filter = ("state",)
     search_fields = ("user__email",)
-    readonly_fields = ("user", "updated_at")
+    # A stop and a tripped limit are lifted by resuming, not by a form that was opened before.
+    readonly_fields = ("user", "stopped_at", "stop_reason", "close_only_until", "close_only_reason", "updated_at")
+    fields = (
+        "user",
+        *risk.FIELDS,
+        "stopped_at",
+        "stop_reason",
+        "close_only_until",
+        "close_only_reason",
+        "updated_at",
+        "seen",
+    )
     list_select_related = ("user",)
+
+    def save_model(self, _request: HttpRequest, obj: RiskSettings, form: Any, _change: bool) -> None:
+        risk.change(obj.user, form.changes(), seen=form.cleaned_data["seen"])
 
     def has_add_permission(self, _request: HttpRequest) -> bool:
         return False

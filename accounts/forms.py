@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.forms import SignupForm as AllauthSignupForm
 from django import forms
@@ -13,11 +13,18 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.models import RiskSettings, User
 from accounts.models.risk import CopyState
-from accounts.services.risk import is_plain
+from accounts.services import risk
+
+if TYPE_CHECKING:
+    _ModelForm = forms.ModelForm[RiskSettings]
+else:
+    _ModelForm = forms.ModelForm
 
 _PERCENT = Decimal(100)
 _PERCENT_FIELDS = ("max_risk", "max_drawdown", "max_slippage")
 _SYMBOL_FIELDS = ("allowed_symbols", "denied_symbols")
+#: With every microsecond, since it is compared.
+_SEEN = "%Y-%m-%dT%H:%M:%S.%f%z"
 _SEPARATORS = re.compile(r"[\s,;]+")
 
 
@@ -34,10 +41,10 @@ class SignupForm(AllauthSignupForm):  # type: ignore[misc]  # the package has no
 
 
 class _PlainDecimalField(forms.DecimalField):
-    """Without what Decimal() takes besides: digits of every script, and 1_0 for ten."""
+    """Without what Decimal() takes besides: digits of every script, 1_0 for ten, and what no arithmetic can bear."""
 
     def to_python(self, value: Any) -> Any:
-        if isinstance(value, str) and not is_plain(value):
+        if isinstance(value, str) and not (risk.is_plain(value) and risk.is_writable(value)):
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
         return super().to_python(value)
 
@@ -51,7 +58,7 @@ def _amount(label: str, help_text: str, *, required: bool = True) -> forms.Decim
 
 
 class RiskForm(forms.Form):
-    seen = forms.DateTimeField(required=False, widget=forms.HiddenInput, input_formats=["%Y-%m-%dT%H:%M:%S.%f%z"])
+    seen = forms.DateTimeField(required=False, widget=forms.HiddenInput, input_formats=[_SEEN])
     state = forms.ChoiceField(
         label="Copying",
         choices=[
@@ -114,8 +121,8 @@ class RiskForm(forms.Form):
     )
 
     @classmethod
-    def of(cls, risk: RiskSettings) -> RiskForm:
-        initial: dict[str, Any] = {name: getattr(risk, name) for name in cls.base_fields if name != "seen"}
+    def of(cls, settings: RiskSettings) -> RiskForm:
+        initial: dict[str, Any] = {name: getattr(settings, name) for name in cls.base_fields if name != "seen"}
         for name in _PERCENT_FIELDS:
             initial[name] = None if initial[name] is None else initial[name] * _PERCENT
         for name, value in initial.items():
@@ -123,7 +130,7 @@ class RiskForm(forms.Form):
                 initial[name] = _short(value)
         for name in _SYMBOL_FIELDS:
             initial[name] = ", ".join(initial[name])
-        initial["seen"] = risk.updated_at.strftime("%Y-%m-%dT%H:%M:%S.%f%z")
+        initial["seen"] = settings.updated_at.strftime(_SEEN)
         return cls(initial=initial, label_suffix="")
 
     def changes(self) -> dict[str, Any]:
@@ -134,6 +141,41 @@ class RiskForm(forms.Form):
         for name in _SYMBOL_FIELDS:
             found[name] = [part for part in _SEPARATORS.split(found[name]) if part]
         return found
+
+
+class RiskAdminForm(_ModelForm):
+    """Looks as the model does and changes as its owner would: by the same rules, and only what it showed."""
+
+    seen = forms.DateTimeField(required=False, widget=forms.HiddenInput, input_formats=[_SEEN])
+
+    class Meta:
+        model = RiskSettings
+        fields = risk.FIELDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["seen"] = self.instance.updated_at.strftime(_SEEN)
+
+    def changes(self) -> dict[str, Any]:
+        """What the form says, as the service takes it. Call on a valid form."""
+        return {
+            name: self.cleaned_data[name] or [] if name in _SYMBOL_FIELDS else self.cleaned_data[name]
+            for name in risk.FIELDS
+        }
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        try:
+            with transaction.atomic():
+                risk.change(self.instance.user, self.changes(), seen=cleaned["seen"])
+                # Only a try: saving does it.
+                transaction.set_rollback(True)
+        except risk.RiskRefused as refusal:
+            for name, sentences in refusal.problems.items():
+                self.add_error(name if name in self.fields else None, sentences)
+        return cleaned
 
 
 def _short(value: Decimal) -> str:

@@ -133,7 +133,7 @@ def _problem(name: str, value: Any) -> str:
         return "This is not a number."
     if isinstance(value, str) and not is_plain(value):
         return "Write it in plain digits."
-    return "" if _is_writable(value) else "This is not a number that can be used."
+    return "" if is_writable(value) else "This is not a number that can be used."
 
 
 def is_plain(text: str) -> bool:
@@ -141,7 +141,7 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "_" not in text
 
 
-def _is_writable(value: str | int | Decimal) -> bool:
+def is_writable(value: str | int | Decimal) -> bool:
     """Whether it can be looked at closer without danger; what is no number at all is told by the field itself."""
     if isinstance(value, int):
         return value.bit_length() <= _AMOUNT_CHARACTERS_MAX * 3
