@@ -264,8 +264,10 @@ def _require_redis() -> None:
     try:
         with redis.Redis.from_url(settings.REDIS_CLIENT_URL, socket_connect_timeout=REDIS_TIMEOUT_S) as client:
             client.ping()
-    except (redis.RedisError, ValueError) as error:
+    except redis.RedisError as error:
         raise Refused(f"The Redis server of REDIS_URL does not answer: {error}") from error
+    except ValueError:
+        raise Refused("REDIS_URL cannot be read.") from None
 
 
 def _refuse_foreign_database() -> None:

@@ -46,10 +46,10 @@ def _whole(name: str, default: int) -> int:
     return int(given)
 
 
-def _from_url(name: str, read: Callable[[str], dict[str, Any]], *, forms: str) -> dict[str, Any]:
+def _from_url(name: str, url: str, read: Callable[[str], dict[str, Any]], *, forms: str) -> dict[str, Any]:
     """What cannot be read is not repeated: it may hold a password."""
     try:
-        return read(env.str(name))
+        return read(url)
     except (ImproperlyConfigured, KeyError, ValueError):
         raise ImproperlyConfigured(f"{name} cannot be read; it is {forms}") from None
 
@@ -62,6 +62,17 @@ def _database(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured("neither PostgreSQL nor SQLite")
     found: dict[str, Any] = env.db_url_config(url)
     return found
+
+
+def _redis(url: str) -> dict[str, Any]:
+    """The same server in Celery's words and in redis-py's. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme in {"unix", "redis+socket"}:
+        return {"broker": f"redis+socket://{parts.path}?virtual_host=0", "client": f"unix://{parts.path}?db=0"}
+    # Asking for the port looks at it, too.
+    if parts.scheme not in {"redis", "rediss"} or parts.port == 0:
+        raise ValueError("not Redis")
+    return {"broker": url, "client": url}
 
 
 NIJA_ENV = env.str("NIJA_ENV", default="production")
@@ -178,7 +189,9 @@ _DATABASE_URL = env.str("DATABASE_URL", default="")
 _EMBEDDED = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(NIJA_DATA_DIR / "nija.sqlite3")}
 _DATABASE_FORMS = "postgres://USER:PASSWORD@HOST:PORT/NAME or sqlite:////PATH"
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": _from_url("DATABASE_URL", _database, forms=_DATABASE_FORMS) if _DATABASE_URL else _EMBEDDED
+    "default": _from_url("DATABASE_URL", _DATABASE_URL, _database, forms=_DATABASE_FORMS)
+    if _DATABASE_URL
+    else _EMBEDDED
 }
 ATOMIC_REQUESTS = False
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -195,14 +208,14 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="") or "redis://127.0.0.1:6379/0"
-_SOCKET = REDIS_URL.startswith(("unix://", "redis+socket://"))
-_SOCKET_PATH = urlsplit(REDIS_URL).path
-CELERY_BROKER_URL = f"redis+socket://{_SOCKET_PATH}?virtual_host=0" if _SOCKET else REDIS_URL
-REDIS_CLIENT_URL = f"unix://{_SOCKET_PATH}?db=0" if _SOCKET else REDIS_URL
+_REDIS = _from_url("REDIS_URL", REDIS_URL, _redis, forms="redis://:PASSWORD@HOST:PORT/NUMBER or unix:///PATH")
+CELERY_BROKER_URL, REDIS_CLIENT_URL = _REDIS["broker"], _REDIS["client"]
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_CLIENT_URL,
+        # Nobody who asks for a page or for a stop waits for a Redis that is silent.
+        "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
         "KEY_PREFIX": "nija",
     }
 }
@@ -243,7 +256,8 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 _EMAIL_URL = env.str("EMAIL_URL", default="")
 MAIL_IS_KEPT = not _EMAIL_URL and DEVELOPMENT
 if _EMAIL_URL:
-    vars().update(_from_url("EMAIL_URL", env.email_url_config, forms="smtp+tls://USER:PASSWORD@HOST:PORT or alike"))
+    _EMAIL_FORMS = "smtp+tls://USER:PASSWORD@HOST:PORT or alike"
+    vars().update(_from_url("EMAIL_URL", _EMAIL_URL, env.email_url_config, forms=_EMAIL_FORMS))
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = str(MAIL_DIR)
@@ -296,7 +310,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.api.throttles.CallerThrottle"],
     # Stopping has a budget of its own, which no other call spends.
     "DEFAULT_THROTTLE_RATES": {"user": "600/min", "emergency-stop": "600/min"},
     "COERCE_DECIMAL_TO_STRING": True,

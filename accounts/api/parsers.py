@@ -22,7 +22,10 @@ class StrictJSONParser(JSONParser):
         """Raises ParseError, also for what is nested too deeply to be read."""
         try:
             text = stream.read().decode("utf-8")
-            return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_field_twice)
+            found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_field_twice)
+            # Half of a surrogate pair is no text: it could be neither stored nor said back.
+            json.dumps(found, ensure_ascii=False).encode()
+            return found
         except ValueError as error:
             raise ParseError(f"The body is not JSON: {error}.") from None
         except RecursionError:

@@ -92,6 +92,13 @@ def test_what_cannot_be_is_refused_by_field(api: Client, reader: User, body: obj
     assert RiskSettings.objects.filter(user=reader).values().get() == before
 
 
+@pytest.mark.parametrize("body", ['{"\\ud800": 1}', '{"state": "\\ud800"}', '{"denied_symbols": ["\\udfff-USD"]}'])
+def test_half_a_character_is_refused_with_an_answer(api: Client, body: str) -> None:
+    status, answer = _send(api, "patch", "/api/v1/settings/risk/", body)
+    assert status == 400
+    assert "surrogates not allowed" in answer["detail"]
+
+
 def test_a_key_is_submitted_and_no_answer_ever_holds_it(api: Client, reader: User) -> None:
     assert api.get("/api/v1/credentials/").json() == {"active": None, "pending": None, "check": None}
     api_key, api_secret = keys.pair("one")

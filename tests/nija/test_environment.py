@@ -93,6 +93,7 @@ def managed(arguments: str, **variables: str) -> subprocess.CompletedProcess[str
 
 
 DATABASE_URL = "DATABASE_URL cannot be read; it is postgres://USER:PASSWORD@HOST:PORT/NAME or sqlite:////PATH"
+REDIS_URL = "REDIS_URL cannot be read; it is redis://:PASSWORD@HOST:PORT/NUMBER or unix:///PATH"
 EMAIL_URL = "EMAIL_URL cannot be read; it is smtp+tls://USER:PASSWORD@HOST:PORT or alike"
 
 
@@ -103,6 +104,8 @@ EMAIL_URL = "EMAIL_URL cannot be read; it is smtp+tls://USER:PASSWORD@HOST:PORT 
         ("DATABASE_URL", "mysql://ann:hunter2@db/nija", DATABASE_URL),
         ("DATABASE_URL", "postgres://ann:hunter2@db:port/nija", DATABASE_URL),
         ("EMAIL_URL", "mail://ann:hunter2@mail", EMAIL_URL),
+        ("REDIS_URL", "redis://:hunter2/part@cache:6379/0", REDIS_URL),
+        ("REDIS_URL", "hunter2@localhost:6379", REDIS_URL),
         ("PORT", "80a", "PORT is '80a'; it is a whole number"),
         ("BREAKER_ENTRIES_MIN", "-1", "BREAKER_ENTRIES_MIN is '-1'; it is a whole number"),
     ],

@@ -10,10 +10,11 @@ from rest_framework import serializers, status
 from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import BaseThrottle, UserRateThrottle
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from accounts.api.serializers import KnownFieldsOnly
+from accounts.api.throttles import CallerThrottle
 from accounts.api.views import caller
 from accounts.models import RiskSettings, User
 from trading.api.lists import private
@@ -92,7 +93,7 @@ class StopReportSerializer(serializers.Serializer[object]):
     open_positions = serializers.IntegerField(help_text="Positions that stay open; their exits go on.")
 
 
-class StopThrottle(UserRateThrottle):
+class StopThrottle(CallerThrottle):
     """Apart from all other calls: a script that ran away must not keep its owner from stopping."""
 
     scope = "emergency-stop"

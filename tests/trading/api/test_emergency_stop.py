@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from accounts.models import RiskSettings
 from tests.copytrade import books
@@ -147,6 +148,16 @@ def test_a_stop_that_cannot_be_understood_is_refused_with_a_reason(ann: Account,
 def test_a_stop_works_without_the_slash_at_the_end(ann: Account) -> None:
     response = callers.by_token(ann.user).post(ADDRESS.rstrip("/"), {}, format="json")
     assert response.status_code == 200
+    assert RiskSettings.objects.get(user=ann.user).stopped_at is not None
+
+
+def test_a_stop_and_all_other_calls_go_on_without_redis(ann: Account, settings: Settings) -> None:
+    client = callers.by_token(ann.user)
+    away = {**settings.CACHES["default"], "LOCATION": "unix:///nowhere/redis.sock?db=0"}
+    with override_settings(CACHES={"default": away}):
+        assert client.get(ADDRESS).status_code == 200
+        assert client.post(ADDRESS, {}, format="json").status_code == 200
+        assert client.get("/api/v1/orders/").status_code == 200
     assert RiskSettings.objects.get(user=ann.user).stopped_at is not None
 
 
