@@ -215,15 +215,7 @@ def _copying(account: Account, judged: Standing, everybody: Platform) -> Check:
         return Check("copying", Verdict.FAILS, judged.reason)
     if judged.own and judged.key is StandingKey.STOPPED:
         return Check("copying", Verdict.OFF, "Its owner stopped it; exits go on.")
-    return Check("copying", Verdict.OFF, _for_operators(judged.reason))
-
-
-def _for_operators(sentence: str) -> str:
-    """A sentence that was written to the account's owner."""
-    told = sentence.replace("your risk settings", "its risk settings").replace(
-        "Your risk settings", "Its risk settings"
-    )
-    return told.replace("until you resume", "until its owner resumes")
+    return Check("copying", Verdict.OFF, judged.to_operators.reason)
 
 
 def _strategy(account: Account, judged: Standing, *, now: datetime) -> Check:

@@ -53,7 +53,7 @@ def read(account: Account, *, now: datetime) -> AccountView:
     live = Order.objects.filter(account=account, state__in=order_state.LIVE).select_related("instrument")
     return AccountView(
         account=account,
-        standing=standing.judge(account, account.user.risk, key, standing.platform(), now=now),
+        standing=standing.judge(account, account.user.risk, key, standing.platform(), now=now).to_operators,
         worth=equity.worth_of([account], now=now)[account.pk],
         keys=list(keys[:KEYS]),
         lane=Lane.objects.filter(credential=key).first() if key is not None else None,

@@ -137,12 +137,14 @@ class CopyRow:
         if copy.cap == Cap.CASH:
             return f"${spent} instead of ${asked}: no more cash was free."
         share = self.cap_share
-        percent = f" of {format((share * 100).quantize(Decimal('0.1')).normalize(), 'f')} %" if share else ""
-        return f"${spent} instead of ${asked}: your limit{percent} in one trade."
+        percent = (
+            f"{format((share * 100).quantize(Decimal('0.1')).normalize(), 'f')} % of your equity" if share else "this"
+        )
+        return f"${spent} instead of ${asked}: your limit in one trade left {percent}."
 
     @property
     def cap_share(self) -> Decimal | None:
-        """What part of the follower's equity the copy was allowed."""
+        """What part of the follower's equity the copy was allowed: of the limit what earlier signals of the same order left."""
         return _divided(self.copy.notional, self.copy.equity)
 
     @property

@@ -167,7 +167,9 @@ def follower_rows(accounts: Collection[Account], everybody: Platform, *, now: da
     return [
         FollowerRow(
             account=account,
-            standing=standing.judge(account, account.user.risk, keys.get(account.user_id), everybody, now=now),
+            standing=standing.judge(
+                account, account.user.risk, keys.get(account.user_id), everybody, now=now
+            ).to_operators,
             worth=worths[account.pk],
         )
         for account in accounts

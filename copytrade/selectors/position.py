@@ -243,14 +243,14 @@ def _owed(position: Position) -> str:
     if order is not None and order.state == OrderState.MANUAL:
         return "A sale needs a person to look at it: Kraken's records do not settle what became of it."
     if order is not None:
-        return f"{order.reason or 'The master sold'}: your sale is on its way to Kraken. {NEVER_HELD_BACK}"
+        return f"{order.reason or 'The master sold'}: the sale is on its way to Kraken. {NEVER_HELD_BACK}"
     copies = CopyOrder.objects.filter(
         account_id=position.account_id, signal__instrument_id=position.instrument_id, kind=SignalKind.EXIT
     )
     if position.opened_at is not None:
         copies = copies.filter(created_at__gte=position.opened_at)
     if copies.filter(status=CopyStatus.PENDING).exists():
-        return f"The master sold: your sale is being planned. {NEVER_HELD_BACK}"
+        return f"The master sold: the sale is being planned. {NEVER_HELD_BACK}"
     newest = copies.order_by("-pk").first()
     waits = newest is not None and newest.status == CopyStatus.SKIPPED and newest.reason in _WAITING
     return newest.sentence if newest is not None and waits else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,6 +16,13 @@ from trading.models import Account, Control, Role
 
 #: A loss limit that lasts longer than this lasts until its owner resumes.
 UNTIL_RESUMED_BEYOND = timedelta(days=3650)
+_TO_OPERATORS = {
+    "Stopped by you": "Stopped by its owner",
+    "your risk settings": "its risk settings",
+    "Your risk settings": "Its risk settings",
+    "until you resume": "until its owner resumes",
+    "reached your limit": "reached its limit",
+}
 
 
 class StandingKey(StrEnum):
@@ -40,6 +47,14 @@ class Standing:
     @property
     def enters(self) -> bool:
         return self.key in {StandingKey.COPYING, StandingKey.MASTER}
+
+    @property
+    def to_operators(self) -> Standing:
+        """The same with a reason that speaks of the account's owner instead of to him."""
+        told = self.reason
+        for to_owner, of_owner in _TO_OPERATORS.items():
+            told = told.replace(to_owner, of_owner)
+        return replace(self, reason=told)
 
 
 @dataclass(frozen=True, slots=True)

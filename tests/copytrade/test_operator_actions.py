@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from django.test import Client, override_settings
 
+from accounts.models import RiskSettings
 from copytrade.models import CloseInstruction
 from copytrade.selectors import attention
 from tests.copytrade import books
@@ -209,6 +211,19 @@ def test_the_page_of_an_account_shows_it_whole(fleet: Fleet, ann: Account) -> No
         assert expected in text
     assert f"/operator/orders/{stuck.pk}/" in as_operator_html(ann)
     assert "sealed" not in text
+
+
+def test_what_is_told_to_owners_is_told_of_them_to_operators(fleet: Fleet, ann: Account) -> None:
+    pages, client = ("/operator/", "/operator/followers/", f"/operator/accounts/{ann.pk}/"), as_operator()
+    for change, told in (
+        ({"stopped_at": fleet.now}, "Stopped by its owner"),
+        ({"stopped_at": None, "state": "close_only"}, "Its risk settings say close only"),
+    ):
+        RiskSettings.objects.filter(user=ann.user).update(**change)
+        for page in pages:
+            text = read(client, page)
+            assert told in text
+            assert not re.search(r"\b(by you|[Yy]our risk settings|until you)\b", text)
 
 
 def as_operator_html(ann: Account) -> str:

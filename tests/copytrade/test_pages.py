@@ -73,7 +73,7 @@ def test_the_dashboard_shows_the_copy_with_its_fee_order_id_and_cap(ann: Account
     copy = CopyOrder.objects.get(account=ann, kind="entry")
     assert copy.order is not None
     assert copy.order.venue_order_id in text
-    assert "$8.46 instead of $13.88: your limit of 10 % in one trade." in text
+    assert "$8.46 instead of $13.88: your limit in one trade left 10 % of your equity." in text
     assert "$0.07" in text
 
 
@@ -256,7 +256,7 @@ def test_a_copy_tells_its_story_in_golden_numbers(ann: Account) -> None:
         "3,404.8349 BEAM at 0.002918 = $9.94",
         "16.4 % of an account of $60.53",
         "$13.88",
-        "the limit of 10 % in one trade$8.46",
+        "the limit in one trade, at 10 % of your equity$8.46",
         "2,898.50925 BEAM immediate-or-cancel limit 0.002932",
         "slippage 0.0 bps",
     ):

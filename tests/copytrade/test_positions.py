@@ -174,7 +174,7 @@ def test_an_exit_that_is_owed_is_said_first(fleet: Fleet, ann: Account) -> None:
         ann, fleet.beam, kind="exit", quantity="2898.50925", now=fleet.now, exit_number=2, state="sending",
         reason="The master sold", filled=D(0), venue_order_id="",
     )  # fmt: skip
-    assert "The master sold: your sale is on its way to Kraken. No limit and no stop holds it back." in read(
+    assert "The master sold: the sale is on its way to Kraken. No limit and no stop holds it back." in read(
         as_user(ann), PAGE
     )
     Order.objects.filter(pk=sold.pk).update(state="manual")
@@ -185,7 +185,7 @@ def test_an_exit_that_waits_for_the_minimum_gives_its_reason(fleet: Fleet, ann: 
     fleet.sale.pk, fleet.sale.instrument, fleet.sale.sequence = None, fleet.beam, 9
     fleet.sale.save()
     copy = CopyOrder.objects.create(signal=fleet.sale, account=ann, kind="exit", status="pending", created_at=fleet.now)
-    assert "your sale is being planned" in read(as_user(ann), PAGE)
+    assert "the sale is being planned" in read(as_user(ann), PAGE)
     copy.status, copy.reason, copy.sentence = "skipped", "waiting_min", "What is owed is below Kraken's minimum."
     copy.save()
     assert "What is owed is below Kraken's minimum." in read(as_user(ann), PAGE)

@@ -251,6 +251,10 @@ def test_a_dangerous_form_asks_first_and_does_nothing_when_told_to_go_back(
     risk.refresh_from_db()
     assert risk.stopped_at is not None
     page.get_by_role("button", name="Resume copying").click()
+    # The page refreshes itself meanwhile: the form that is asked about must still be in it.
+    with page.expect_response(lambda response: response.request.headers.get("x-live") == "1", timeout=WAIT_MS * 4):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(300)
     dialog.get_by_role("button", name="Resume copying").click()
     expect(page.get_by_text("Copying has resumed")).to_be_visible(timeout=WAIT_MS)
     risk.refresh_from_db()

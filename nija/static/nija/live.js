@@ -32,6 +32,8 @@ While that fails, the page says since when it is stale and dims its figures.
   }
 
   function isBusy(region) {
+    /* The form that a dialog asks about must still be there when it is answered. */
+    if (document.querySelector("dialog[open]")) return true;
     var active = document.activeElement;
     if (active && region.contains(active) && /^(INPUT|SELECT|TEXTAREA)$/.test(active.tagName)) return true;
     var selection = window.getSelection();

@@ -64,7 +64,7 @@ def test_a_filled_copy_tells_its_signal_its_sizing_its_order_and_its_times(fleet
         "booked_at": "2026-07-01T11:18:00.231000Z",
     }
     assert told["reason_code"] is None
-    assert told["reason"] == "$8.46 instead of $13.88: your limit of 10 % in one trade."
+    assert told["reason"] == "$8.46 instead of $13.88: your limit in one trade left 10 % of your equity."
 
 
 def test_a_skipped_copy_tells_why_as_a_code_and_a_sentence(fleet: Fleet, ann: Account) -> None:
