@@ -236,7 +236,8 @@ def pending_ids(*, now: datetime) -> list[uuid.UUID]:
 
 
 def _forget(rows: QuerySet[Credential], message: str, *, now: datetime) -> int:
-    ids = list(rows.values_list("pk", flat=True))
+    # Locked, or one that is promoted between the two statements would be deleted with its lane.
+    ids = list(rows.select_for_update().values_list("pk", flat=True))
     Credential.objects.filter(pk__in=ids).delete()
     for credential_id in ids:
         finish_check(credential_id, accepted=False, message=message, now=now)

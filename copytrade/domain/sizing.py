@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from copytrade.domain.reasons import Cap, SkipReason
 from trading.domain.instrument import Instrument
-from trading.domain.money import Money, Price, Quantity, Ratio
+from trading.domain.money import AmountError, Money, Price, Quantity, Ratio
 
 ONE = Ratio(Decimal(1))
 #: An entry must be worth selling again even after it has lost half of its value, or half of it was sold.
@@ -86,12 +86,19 @@ def smallest_notional(instrument: Instrument, *, price: Price) -> Money:
     return max(instrument.quantity_min.at(price), instrument.notional_min) * MINIMUM_FACTOR
 
 
-def _balance_needed(needed: Money, master: MasterEntry, funds: FollowerFunds, limits: Limits) -> Money:
-    """The equity at which proportion, risk and cash would all allow `needed`."""
+def _balance_needed(needed: Money, master: MasterEntry, funds: FollowerFunds, limits: Limits) -> Money | None:
+    """The equity at which proportion, risk and cash would all allow `needed`; None when the master spent so little that it
+    would be beyond all amounts."""
     share = master.notional / master.equity * limits.multiplier
+    if not share.value > 0:
+        return None
+    try:
+        by_share = needed / share
+    except AmountError:
+        return None
     in_positions = max(Money.zero(), funds.equity - funds.free_cash)
     return max(
-        needed / share,
+        by_share,
         (needed + funds.already_taken) / limits.max_risk,
         needed * _cost_factor(limits) + in_positions,
     )
@@ -102,12 +109,10 @@ def _cost_factor(limits: Limits) -> Ratio:
     return (ONE + limits.taker_fee) * (ONE + limits.max_slippage)
 
 
-def _too_small(quantity: Quantity, needed: Money, balance: Money, *, instrument: Instrument) -> str:
+def _too_small(quantity: Quantity, needed: Money, balance: Money | None, *, instrument: Instrument) -> str:
     base = instrument.symbol.partition("-")[0]
-    return (
-        f"This copy would be {quantity} {base}; the smallest that can be sold again is worth {_usd(needed)}, "
-        f"which takes about {_usd(balance)} of balance."
-    )
+    takes = "" if balance is None else f", which takes about {_usd(balance)} of balance"
+    return f"This copy would be {quantity} {base}; the smallest that can be sold again is worth {_usd(needed)}{takes}."
 
 
 def _usd(amount: Money) -> str:

@@ -233,14 +233,14 @@ def _followers(first: Mapping[int, CopyOrder], *, now: datetime) -> dict[int, Fo
 
 
 def _locked(account_ids: Collection[int]) -> list[tuple[Account, Locked | None]]:
-    """Accounts, their owners' settings and their lanes, locked together: the database hands out a locked row as it is then,
-    so that a stop of the account that committed a moment ago is seen."""
+    """Accounts, their owners' settings, keys and lanes, locked together: the database hands out a locked row as it is then,
+    so that a stop of the account or a disconnected key that committed a moment ago is seen."""
     with_keys = Lane.objects.filter(
         credential__status=Credential.Status.ACTIVE,
         credential__user__trading_account__in=account_ids,
         credential__user__risk__isnull=False,
     ).select_related("credential__user__risk", "credential__user__trading_account")
-    also = ("credential__user__risk", "credential__user__trading_account")
+    also = ("credential", "credential__user__risk", "credential__user__trading_account")
     found: list[tuple[Account, Locked | None]] = [
         (row.lane.credential.user.trading_account, row)
         for row in lanes.lock(with_keys, purpose=Purpose.ENTRY, also=also)

@@ -53,6 +53,9 @@ class KrakenSide:
     async def balance_ex(self, *, nonce: int) -> str:
         return self._send(nonce)
 
+    async def reach(self, *, nonce: int) -> str:
+        return self._send(nonce)
+
     async def add_order(self, *, nonce: int) -> str:
         """As a read, but nothing older that Kraken might still take may be on the wire after a sender's death."""
         return self._send(nonce, is_order=True)

@@ -196,6 +196,11 @@ class PrivateClient:
     async def balance_ex(self, *, nonce: int) -> Balances:
         return parse.balances(await self._post(BALANCE_EX, nonce=nonce))
 
+    async def reach(self, *, nonce: int) -> bool:
+        """BalanceEx, whatever it tells: True, Kraken took the nonce, and none below it is valid any more."""
+        await self._post(BALANCE_EX, nonce=nonce)
+        return True
+
     async def trade_balance(self, *, nonce: int) -> TradeBalance:
         return parse.trade_balance(await self._post(TRADE_BALANCE, [("asset", "ZUSD")], nonce=nonce))
 

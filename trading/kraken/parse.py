@@ -174,14 +174,14 @@ def _levels(book: Mapping[str, Any], side: str) -> tuple[BookLevel, ...]:
 
 
 def balances(found: Mapping[str, Any]) -> Balances:
-    """BalanceEx. A negative balance or hold is refused: this system never trades on margin."""
+    """BalanceEx. Who trades on margin may have less than nothing of an asset; a negative hold is refused."""
     return Balances(by_asset={asset: _balance(asset, wire.mapping(row, asset)) for asset, row in found.items()})
 
 
 def _balance(asset: str, row: Mapping[str, Any]) -> AssetBalance:
     return AssetBalance(
         asset=asset,
-        total=wire.number(row.get("balance"), f"balance of {asset}"),
+        total=wire.number(row.get("balance"), f"balance of {asset}", negative=True),
         hold=wire.number(row.get("hold_trade", 0), f"hold of {asset}"),
     )
 

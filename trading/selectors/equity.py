@@ -28,6 +28,7 @@ _BALANCE, _POSITION = "balance", "position"
 class Worth:
     """One account's figures. `equity` and `free_cash` are None when the balance is unknown: unknown is not zero.
 
+    `total` is what the account is worth without regard to an allocation.
     `reserved` is the quote that entries on their way may still take. A managed position without a known price makes
     equity unknown too.
     """
@@ -35,6 +36,7 @@ class Worth:
     source: BalanceSource
     as_of: datetime | None
     cash: Money | None
+    total: Money | None
     equity: Money | None
     free_cash: Money | None
     reserved: Money
@@ -97,17 +99,19 @@ def _worth(figures: Figures, account: Account, *, flow: Money, now: datetime) ->
     source = balance_source(as_of=account.balances_as_of, last_fill_at=account.last_fill_at, now=now)
     positions, reserved = figures.positions, _reserved(figures, account)
     if source is BalanceSource.UNKNOWN:
-        return Worth(source, account.balances_as_of, None, None, None, reserved, len(positions))
+        return Worth(source, account.balances_as_of, None, None, None, None, reserved, len(positions))
     cash, hold = flow, Money.zero()
-    for total, held in figures.balances:
-        cash, hold = cash + Money(total), hold + Money(held)
-    equity = None
+    for balance, held in figures.balances:
+        cash, hold = cash + Money(balance), hold + Money(held)
+    total: Money | None = None
+    equity: Money | None = None
     holdings = [Holding(Quantity(managed), Price(bid)) for _, managed, bid in positions if bid is not None]
     if len(holdings) == len(positions):
         allocation = account.user.risk.allocation
-        equity = copy_equity(cash=cash, holdings=holdings, allocation=Money(allocation) if allocation else None)
+        total = copy_equity(cash=cash, holdings=holdings, allocation=None)
+        equity = min(total, Money(allocation)) if allocation else total
     free = cash - hold - reserved
-    return Worth(source, account.balances_as_of, cash, equity, free, reserved, len(positions))
+    return Worth(source, account.balances_as_of, cash, total, equity, free, reserved, len(positions))
 
 
 def _flows_since(accounts: Collection[Account]) -> dict[int, Money]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -37,11 +38,13 @@ from trading.models import (
     Role,
     Signal,
 )
-from trading.services import positions, private, signals, unexplained
+from trading.services import alerts, positions, private, signals, unexplained
 from trading.services.clock import Clock
 from trading.services.lanes import Purpose
 from trading.services.unexplained import base_names as base_names
 
+logger = logging.getLogger(__name__)
+_ASSET_MAX = AssetBalance._meta.get_field("asset").max_length or 0
 #: Of one look, which begins no more once the next one is due. Of ten thousand accounts two thousand are due each time; what
 #: a slow look leaves undone the next ones make up for.
 BATCH_MAX = 4_000
@@ -152,6 +155,16 @@ def _store(told: Mapping[int, Balances], *, as_of: datetime) -> None:
             balances_as_of=as_of, balances_tried_at=as_of, balances_error="", balances_failing_since=None
         )
     _adjust_short(list(newer.values()), told, as_of=as_of)
+    for account in newer.values():
+        _hold_below_zero(account, told[account.pk], now=as_of)
+
+
+def _hold_below_zero(account: Account, balances: Balances, *, now: datetime) -> None:
+    """Nothing is bought on a debt: what of its figures is the owner's own only a person can tell."""
+    below = sorted(asset for asset, balance in balances.by_asset.items() if balance.total < 0)
+    if below:
+        why = f"Kraken tells of less than nothing of {', '.join(below)}: the account owes it, as on margin"
+        alerts.hold(account, why, now=now)
 
 
 def _write_changed(told: Mapping[int, Balances], *, as_of: datetime) -> None:
@@ -161,6 +174,10 @@ def _write_changed(told: Mapping[int, Balances], *, as_of: datetime) -> None:
     changed = []
     for account_id, balances in told.items():
         for asset, balance in balances.by_asset.items():
+            if len(asset) > _ASSET_MAX:
+                # It must not keep everybody's balances from being written.
+                logger.error("account %s: no asset is called %.100r", account_id, asset)
+                continue
             _, *figures = known.pop((account_id, asset), (None,))
             if figures != [balance.total, balance.hold]:
                 changed.append(
@@ -254,7 +271,7 @@ def _adjust_to(account: Account, totals: Mapping[str, Decimal], *, as_of: dateti
 
 def _held(instrument: Instrument, totals: Mapping[str, Decimal]) -> Decimal:
     """The base asset with what of it earns Kraken's rewards by itself (`XBT.F`), which is traded through the base asset."""
-    return sum((totals.get(name, Decimal(0)) for name in base_names(instrument)), Decimal(0))
+    return max(Decimal(0), sum((totals.get(name, Decimal(0)) for name in base_names(instrument)), Decimal(0)))
 
 
 def _reduce(position: Position, held: Decimal, *, value: Money | None, now: datetime) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import Case, F, Max, Q, QuerySet, When
 
 from trading import doorbell
 from trading.domain import position as fold
@@ -113,8 +113,9 @@ def book_due(*, clock: Clock) -> int:
     outside = Q(origin=OrderOrigin.OUTSIDE)
     waiting = (~outside & (young | old)) | (outside & Q(booking_tried_at__lt=now - ASK_OUTSIDE_AGAIN))
     due = at_venue.filter(waiting | Q(booking_tried_at__isnull=True))
-    # PostgreSQL would have those last that nobody was asked for.
-    return _book_masters_first(due.order_by(F("booking_tried_at").asc(nulls_first=True), "pk"), clock=clock)
+    # The master's before the cut, however many of others wait. PostgreSQL would have those last that nobody was asked for.
+    his_first = Case(When(account__role=Role.MASTER, then=0), default=1)
+    return _book_masters_first(due.order_by(his_first, F("booking_tried_at").asc(nulls_first=True), "pk"), clock=clock)
 
 
 def _book_masters_first(due: QuerySet[Order], *, clock: Clock) -> int:

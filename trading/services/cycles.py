@@ -169,6 +169,8 @@ def _run(cycle: StrategyCycle, account: Account, strategy: Strategy, *, clock: C
     pairs = Instrument.objects.filter(venue=settings.VENUE, symbol__in=settings.MASTER_PAIRS).select_related("price")
     instruments = sorted(pairs, key=lambda row: settings.MASTER_PAIRS.index(row.symbol))
     reads = candles.read(instruments, minutes=settings.MASTER_CANDLE_MINUTES, client=client)
+    # Reading the market takes seconds, in which his last order may have been booked.
+    account.refresh_from_db(fields=["balances_as_of", "last_fill_at", "taker_fee"])
     worth = equity.worth_of([account], now=clock.now())[account.pk]
     profile = rate_profile(worth.equity)
     cycle.profile, cycle.equity = profile.name, worth.equity.value if worth.equity else None

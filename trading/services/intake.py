@@ -291,8 +291,12 @@ def _account_for(credential: Credential, iban: str, *, harmless: Collection[int]
                 "of the account that was connected first."
             )
         mine.iban = iban
-        mine.balances_as_of = mine.balances_tried_at = None
-        mine.save(update_fields=["iban", "balances_as_of", "balances_tried_at"])
+        mine.balances_as_of = mine.balances_tried_at = mine.taker_fee = mine.fees_as_of = None
+        if mine.role == Role.MASTER:
+            # What he traded there before is his own, as when it is the first he connects.
+            mine.created_at = mine.trades_known_until = now
+            mine.trades_read_at = None
+        mine.save()
         mine.balances.all().delete()
     return mine
 

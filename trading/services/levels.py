@@ -203,20 +203,22 @@ def _made(position: Position, entry: Order, *, now: datetime) -> Levels:
 
 
 def _strategy_entry(position: Position) -> Order | None:
-    """The newest wholly booked strategy entry among the fills since this position opened."""
+    """The newest strategy entry among the fills since this position opened, once it is wholly booked; None until then.
+
+    What is left of an earlier one is dust that could not be sold: its levels are not those of what is being bought.
+    """
     entries = Order.objects.filter(
         account_id=position.account_id,
         instrument_id=position.instrument_id,
         kind=OrderKind.ENTRY,
         entry_plan__isnull=False,
-        state__in=order_state.FINAL,
         executions__isnull=False,
     )
     if position.opened_at is not None:
         since = position.opened_at
         entries = entries.filter(Q(executions__executed_at__gte=since) | Q(executions__booked_at__gte=since))
     newest = entries.order_by("-pk").first()
-    return newest if newest is not None and newest.filled else None
+    return newest if newest is not None and newest.filled and newest.state in order_state.FINAL else None
 
 
 def _look(
@@ -231,6 +233,10 @@ def _look(
         locked = master_orders.lock_position(account, position.instrument)
         current = Levels.objects.filter(pk=levels.pk).first()
         if locked is None or not locked.is_open or current is None:
+            return None
+        entry = _strategy_entry(locked)
+        if entry is None or entry.pk != current.entry_order_id:
+            # Another was booked while this look waited for the lock.
             return None
         progress = _seen(Progress.from_json(current.plan), locked, bid=bid)
         order = None

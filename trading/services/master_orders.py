@@ -181,7 +181,9 @@ def plan_entry(
         raise MasterOrderRefused("price_unknown", str(error)) from None
     with transaction.atomic(durable=True):
         # The lock that every claim of an entry takes, so that two plans never count on the same cash.
-        Account.objects.select_for_update().get(pk=account.pk)
+        locked = Account.objects.select_for_update().get(pk=account.pk)
+        for name in _OF_THE_BALANCE:
+            setattr(account, name, getattr(locked, name))
         now = clock.now()
         if isinstance(asked_by, StrategyEntry):
             _refuse_second_entry_on_candle(account, instrument, asked_by)
@@ -370,4 +372,6 @@ def _balance_sentence(account: Account) -> str:
     return f"The master's balance is not known at the moment, so nothing can be sized.{error}"
 
 
+#: Of the same moment as positions and balances: a fill booked since the account was read would count twice or not at all.
+_OF_THE_BALANCE = ("balances_as_of", "balances_error", "last_fill_at", "taker_fee")
 _NOT_ALLOWED = "Orders are not allowed here: set LIVE_TRADING=true to trade on this exchange."

@@ -66,6 +66,7 @@ TRADES_MAX = 100
 ALERT_AFTER = timedelta(seconds=120)
 BOUGHT = "Bought on Kraken outside NIJA"
 SOLD = "Sold on Kraken outside NIJA"
+INSTRUMENTS_TASK = "trading.tasks.refresh_instruments"
 UNREAD = "The master's orders at Kraken are not wholly read"
 
 T = TypeVar("T")
@@ -254,6 +255,7 @@ def _tell_unsupported(reading: _Reading, venue: VenueOrder) -> None:
     else:
         # A pair may be newer than our list of pairs.
         reading.complete = False
+        doorbell.ring(INSTRUMENTS_TASK)
 
 
 def _tell_once(account: Account, venue: VenueOrder, why: str, clock: Clock) -> None:
@@ -339,12 +341,15 @@ def _equity_before(
     The newest balance shows what they paid and brought, the books do not have the coins yet: what purchases paid is
     added back, what sales of managed coins brought is taken off. Trades later than the balance are not in it.
     """
-    known = equity.worth_of([account], now=now)[account.pk]
-    if known.equity is None or known.as_of is None:
+    # Anew: reading took seconds, in which his balance may have been read and other orders of his booked.
+    account.refresh_from_db(fields=["balances_as_of", "last_fill_at", "taker_fee"])
+    figures = equity.figures_of([account.pk])
+    known = equity.worth_of([account], now=now, figures=figures)[account.pk]
+    if known.total is None or known.as_of is None:
         return None
     pairs = {item.instrument.pair_id: item.instrument.pk for item in found}
-    managed = set(Position.objects.filter(account=account, is_open=True).values_list("instrument_id", flat=True))
-    before = known.equity
+    managed = {instrument for instrument, _, _ in figures[account.pk].positions}
+    before = known.total
     for trade in trades:
         if trade.at > known.as_of:
             continue

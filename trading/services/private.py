@@ -230,7 +230,7 @@ def fence(credential_ids: Collection[uuid.UUID], *, clock: Clock) -> None:
     """Make lanes of lost leases usable for orders again, by a read whose nonce is above everything sent before."""
     stale = lanes.needing_fence(credential_ids, now=clock.shared())
     call_each(
-        dict.fromkeys(stale, lambda kraken, nonce: kraken.balance_ex(nonce=nonce)),
+        dict.fromkeys(stale, lambda kraken, nonce: kraken.reach(nonce=nonce)),
         purpose=Purpose.FENCE,
         cost=BALANCE_EX.cost,
         clock=clock,

@@ -11,7 +11,7 @@ from functools import partial
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 
 from accounts.models import Credential
 from trading import doorbell
@@ -136,8 +136,9 @@ def _entries_may_go(ids: Sequence[int], keys: Mapping[int, Credential], *, now: 
     # The accounts' rows are what the stop of an account waits for; their settings are read once they are locked.
     theirs = Order.objects.filter(pk__in=ids).values("account_id")
     locked = Account.objects.select_for_update().filter(pk__in=theirs).order_by("pk").values_list("pk", flat=True)
+    active = Credential.objects.filter(user=OuterRef("user"), status=Credential.Status.ACTIVE)
     accounts = Account.objects.filter(pk__in=list(locked)).select_related("user__risk")
-    for account in accounts:
+    for account in accounts.annotate(key=Subquery(active.values("pk")[:1])):
         why = _why_not(account, keys.get(account.pk), now=now)
         if not why:
             continue
@@ -154,7 +155,9 @@ def _why_not(account: Account, key: Credential | None, *, now: datetime) -> str:
         return f"The account is held: {account.held_reason}"
     if account.user.risk.stopped_at is not None:
         return "The account is stopped"
-    return account.user.risk.closed(now=now) or (key.entries_blocked_reason if key is not None else "")
+    if key is None or account.key != key.pk:  # type: ignore[attr-defined]
+        return "The Kraken key was disconnected or replaced at this moment"
+    return account.user.risk.closed(now=now) or key.entries_blocked_reason
 
 
 def transmit(outgoing: Collection[Outgoing], *, clock: Clock) -> None:
