@@ -7,6 +7,8 @@ import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import connection, transaction
@@ -15,7 +17,9 @@ from copytrade.models import CopyOrder, FanOut
 from copytrade.services import entries, exits, fan_out
 from tests.functional.scenario import BEAM, Fleet, gather
 from tests.support.world import World
-from trading.models import Account, Execution, Lane, Order, OrderKind, Signal
+from trading.kraken import parse
+from trading.kraken.errors import Unparsable
+from trading.models import Account, Event, EventKind, Execution, Lane, Order, OrderKind, Signal
 from trading.services import balances, booking, lanes, private, reconciliation, sending, signals
 from trading.services.lanes import Purpose
 
@@ -330,6 +334,61 @@ def test_a_lane_lost_before_the_clock_was_set_back_is_not_lost_for_as_long(make_
     fleet.world.move(5)
     private.fence([key.pk], clock=clock)
     assert claim(Purpose.EXIT)[key.pk].nonce > int(fleet.log(fleet["ada"])[-1]["nonce"]) > lost.nonce
+
+
+def kraken_tells(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """The row of Solana, which only odd accounts hold here, otherwise than the paper exchange would."""
+    parsed = parse.balances
+    monkeypatch.setattr(parse, "balances", lambda found: parsed(change(found) if "SOL" in found else found))
+
+
+def test_who_owes_something_is_held_and_still_sells_after_a_crash(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kraken_tells(monkeypatch, lambda found: {**found, "SOL": {"balance": "-3"}})
+    fleet = gather(make_world)
+    fleet.followers["ada"] = ada = fleet.world.join("ada@nija.example", usd="1000", besides={"SOL": "3"})
+    ada.account.refresh_from_db()
+    assert ada.account.held_reason == "Kraken tells of less than nothing of SOL: the account owes it, as on margin"
+    # An operator looks, and lets it go on.
+    Account.objects.filter(pk=ada.account.pk).update(held_at=None)
+    fleet.buy()
+    fleet.live(3)
+    assert fleet.held(ada) > 0
+    Lane.objects.filter(credential__user=ada.account.user).update(needs_fence=True)
+    fleet.sell()
+    fleet.live(4)
+    assert fleet.held(ada) == 0
+    fleet.world.move(30)
+    fleet.world.refresh()
+    ada.account.refresh_from_db()
+    assert ada.account.held_at is not None
+    assert Event.objects.filter(kind=EventKind.HELD, account=ada.account).count() == 2
+
+
+def test_an_asset_with_an_impossible_name_keeps_nobodys_balance_from_being_written(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kraken_tells(monkeypatch, lambda found: {"ZUSD": found["ZUSD"], "A" * 40: found["SOL"]})
+    fleet = gather(make_world, "ben")
+    odd = fleet.world.join("ada@nija.example", usd="1000", besides={"SOL": "5"})
+    fleet.world.move(30)
+    assert balances.refresh_due(clock=fleet.world.clock) == 3
+    held = {row.asset: row.total for row in odd.account.balances.all()}
+    assert held == {"ZUSD": 1000}
+    assert fleet["ben"].account.balances.get().total == 1000
+
+
+def test_an_answer_that_makes_no_sense_fences_a_lane_all_the_same(make_world: Callable[..., World]) -> None:
+    fleet = gather(make_world)
+    fleet.followers["ada"] = ada = fleet.world.join("ada@nija.example", usd="1000")
+    fleet.buy()
+    fleet.live(3)
+    Lane.objects.filter(credential__user=ada.account.user).update(needs_fence=True)
+    with patch.object(parse, "balances", side_effect=Unparsable("Kraken's answer: no balances.")):
+        fleet.sell()
+        fleet.live(4)
+    assert fleet.held(ada) == 0
 
 
 def test_an_old_owner_neither_renews_nor_frees_a_lane_that_has_passed_on(make_world: Callable[..., World]) -> None:

@@ -39,6 +39,25 @@ def test_an_order_of_many_executions_is_final_only_when_all_of_them_are_booked(
     fleet.assert_books_agree()
 
 
+def test_the_master_is_booked_however_many_others_were_never_asked_for(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada", "ben")
+    fleet.buy()
+    fleet.live(3)
+    orders = Order.objects.filter(state="filled")
+    assert orders.count() == 3
+    orders.update(state="acked", booking_tried_at=None)
+    his = orders.model.objects.get(account=fleet.master.account)
+    # A question about his came in vain, so that he is no longer among those nobody was asked for.
+    Order.objects.filter(pk=his.pk).update(booking_tried_at=fleet.world.clock.now())
+    fleet.world.move(6)
+    monkeypatch.setattr(booking, "BATCH_MAX", 2)
+    assert booking.book_due(clock=fleet.world.clock) == 2
+    his.refresh_from_db()
+    assert his.state == "filled"
+
+
 def test_price_quantity_and_fee_come_from_the_exchange(make_world: Callable[..., World]) -> None:
     fleet = gather(make_world)
     fleet.buy()

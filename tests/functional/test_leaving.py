@@ -128,6 +128,23 @@ def test_what_was_owed_when_it_was_handed_over_is_not_sold_later(make_world: Cal
     assert findings(fleet) == []
 
 
+def test_where_nothing_may_be_sold_nothing_is_planned_and_it_can_be_handed_over(
+    make_world: Callable[..., World],
+) -> None:
+    fleet = holding(make_world, "ada", "ben")
+    fleet.world.settings.ORDERS_ALLOWED = False
+    for name in ("ada", "ben"):
+        exits.close_all(fleet[name].account, actor=name, clock=fleet.world.clock)
+    fleet.live(3)
+    assert not Order.objects.filter(kind=OrderKind.EXIT).exists()
+    hand_over(fleet, "ada")
+    assert fleet.world.managed(fleet["ada"], BEAM) == 0
+    fleet.world.settings.ORDERS_ALLOWED = True
+    fleet.live(4)
+    assert fleet.held(fleet["ben"]) == 0
+    assert fleet.held(fleet["ada"]) > 0
+
+
 def test_the_master_hands_nothing_over(make_world: Callable[..., World]) -> None:
     fleet = holding(make_world)
     with pytest.raises(ReleaseRefused, match="sold, not handed over"):

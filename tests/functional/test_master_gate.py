@@ -14,8 +14,9 @@ from copytrade.selectors import standing
 from tests.functional.scenario import Fleet, gather, gather_holding
 from tests.support.world import World
 from trading.domain.order_state import OrderState
+from trading.models import OrderKind
 from trading.paper.records import TRADING_PERMISSIONS
-from trading.services import halts, intake, private
+from trading.services import halts, intake, private, sending
 from trading.services.master_orders import MasterOrderRefused
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,6 +31,23 @@ def test_a_master_whose_key_can_withdraw_now_buys_nothing_and_still_sells(make_w
     fleet.sell()
     fleet.live(3)
     assert fleet.held(fleet.master) == fleet.held(fleet["ada"]) == 0
+
+
+def test_a_key_that_is_disconnected_while_his_order_is_being_sent_sends_nothing(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = gather(make_world, "ada")
+    order, fence, clock = fleet.buy(), private.fence, fleet.world.clock
+
+    def slow(*told: Any, **more: Any) -> None:
+        fence(*told, **more)
+        assert intake.disconnect(fleet.master.account.user, clock=clock) == ""
+
+    monkeypatch.setattr(private, "fence", slow)
+    assert sending.send_ready(OrderKind.ENTRY, clock=clock) == 0
+    order.refresh_from_db()
+    assert (order.state, order.refusal) == ("skipped", "The Kraken key was disconnected or replaced at this moment")
+    assert fleet.asked(fleet.master) == 0
 
 
 def test_an_order_planned_before_his_key_drifted_is_not_sent(make_world: Callable[..., World]) -> None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import pytest
 
-from accounts.models import User
+from accounts.models import RiskSettings, User
 from tests.functional.outside import (
     FOUND,
     alerts,
@@ -44,6 +44,18 @@ D = Decimal
 def fleet(make_world: Callable[..., World]) -> Fleet:
     """A master and one follower, equally rich, both at rest."""
     return at_rest(gather(make_world, "ada", max_slippage=D("0.02")))
+
+
+def test_a_sale_read_together_with_a_purchase_does_not_come_off_the_masters_allocation(fleet: Fleet) -> None:
+    RiskSettings.objects.filter(user=fleet.master.account.user).update(allocation=D(50))
+    fleet.buy(notional="30")
+    fleet.live(FOUND)
+    fleet.world.pin("ETHUSD", bid="1000", ask="1000.01")
+    fleet.by_hand("master", Side.SELL, quantity=str(fleet.held(fleet.master)))
+    fleet.by_hand("master", Side.BUY, quantity="0.01", pair="ETHUSD")
+    fleet.live(FOUND)
+    bought = Order.objects.get(origin="outside", side="buy")
+    assert bought.equity_before == D(50)
 
 
 def test_a_purchase_outside_is_copied_in_time_and_in_proportion(fleet: Fleet) -> None:

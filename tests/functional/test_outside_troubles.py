@@ -23,6 +23,7 @@ from tests.functional.outside import (
 )
 from tests.functional.scenario import BEAM, Fleet, gather
 from tests.support.world import World
+from trading import doorbell
 from trading.domain.instrument import Side
 from trading.models import (
     Account,
@@ -34,7 +35,7 @@ from trading.models import (
     Position,
     Signal,
 )
-from trading.services import booking, outside
+from trading.services import booking, market, outside
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -93,6 +94,23 @@ def test_a_pair_that_is_not_quoted_in_dollars_is_told_once_and_not_booked(fleet:
     assert txid in message
     assert "ETHUSD" in message
     assert not Signal.objects.exists()
+
+
+def test_the_list_of_pairs_is_read_at_once_when_he_trades_one_that_is_not_in_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Instrument.objects.filter(symbol="ETH-USD").delete()
+    fleet.world.paper("POST", "/market/pin", pair="ETHUSD", bid="1000", ask="1001")
+    fleet.by_hand("master", Side.BUY, quantity="0.01", pair="ETHUSD")
+    rung: list[str] = []
+    ring = doorbell.ring
+    monkeypatch.setattr(doorbell, "ring", lambda task, *told: (rung.append(task), ring(task, *told)))
+    look_now(fleet)
+    assert outside.INSTRUMENTS_TASK in rung
+    market.refresh_instruments(clock=fleet.world.clock)
+    fleet.live(8)
+    assert [order.instrument.symbol for order in outside_orders(fleet)] == ["ETH-USD"]
+    assert alerts() == []
 
 
 def test_orders_that_cannot_be_read_for_a_while_are_booked_when_they_can(fleet: Fleet) -> None:

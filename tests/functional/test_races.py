@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 from django.db import connection
 
+from accounts.services import credentials
 from copytrade.models import CopyOrder, CopyStatus, FanOut
 from copytrade.services import entries, exits, fan_out
 from tests.functional.scenario import BEAM, Fleet, gather
@@ -225,6 +226,21 @@ def test_a_claim_passes_over_an_account_whose_stop_is_not_committed_and_then_ref
 
     assert entries_asked(fleet) == {"ada": 0, "ben": 1, "cid": 1}
     assert fleet.copy(ada).status == CopyStatus.SKIPPED
+
+
+def test_no_key_is_disconnected_while_its_entry_is_claimed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim holds the key's row: what it has read of it cannot be old."""
+    clock, copies = fleet.world.clock, pending_copies(fleet)
+    claim = Actor(partial(entries.execute, copies, clock=clock))
+    claimed = claim.hold(monkeypatch, lanes, "take", when="after")
+    claim.start()
+    claimed.until_reached()
+
+    forget = Actor(partial(credentials.disconnect, fleet["ada"].account.user)).start()
+    forget.until_it_waits()
+    claimed.let_go()
+    claim.until_it_ends()
+    assert forget.until_it_ends()
 
 
 def test_the_masters_claim_waits_for_the_stop_of_his_account_and_sends_nothing(

@@ -5,6 +5,7 @@ One clock is injected into exchange and engine. `exchange` is asked what it hold
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -120,9 +121,11 @@ class World:
         self.clock.move(after_s)
         self.paper("POST", "/market/advance", candles=1, now=self.clock.now().timestamp())
 
-    def join(self, email: str, *, usd: str, role: str = "follower", **risk: Any) -> Trader:
-        """Sign up, connect the key through the real check, read balance and fees."""
-        created = self.paper("POST", "/accounts", label=email, balances={"ZUSD": usd})
+    def join(
+        self, email: str, *, usd: str, role: str = "follower", besides: Mapping[str, str] | None = None, **risk: Any
+    ) -> Trader:
+        """Sign up, connect the key through the real check, read balance and fees. `besides`: coins of its own."""
+        created = self.paper("POST", "/accounts", label=email, balances={"ZUSD": usd, **(besides or {})})
         user = User.objects.create_user(email=email, password="a long enough password")
         for name, value in risk.items():
             setattr(user.risk, name, value)

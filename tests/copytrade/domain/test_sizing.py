@@ -181,6 +181,16 @@ def test_a_refusal_says_why(mine: FollowerFunds, reason: SkipReason, words: str)
     assert words in result.sentence
 
 
+@pytest.mark.parametrize(("notional", "multiplier"), [("0", "1"), ("0.00001", "0.000001")])
+def test_next_to_nothing_is_refused_without_a_balance_that_nobody_has(notional: str, multiplier: str) -> None:
+    """A fill so small that Kraken tells a cost of 0.00000."""
+    master = replace(MASTER, notional=Money(D(notional)), equity=Money(D(10**9)))
+    refused = size_entry(master, funds("84.57"), replace(LIMITS, multiplier=Ratio(D(multiplier))), instrument=BEAM)
+    assert isinstance(refused, Skipped)
+    assert refused.reason is SkipReason.BELOW_QUANTITY_MIN
+    assert refused.sentence.endswith("the smallest that can be sold again is worth $1.17.")
+
+
 def test_an_entry_below_twice_the_minimum_notional_is_refused_naming_the_balance() -> None:
     cheap = replace(BEAM, quantity_min=Quantity(D("0.1")))
     result = size_entry(MASTER, funds("9.90"), LIMITS, instrument=cheap)

@@ -164,9 +164,12 @@ def test_more_held_than_there_is_leaves_nothing_available() -> None:
     assert balances.usd().available == 0
 
 
-@pytest.mark.parametrize(
-    "row", [{}, {"balance": None}, {"balance": "-0.01"}, {"balance": "NaN"}, {"balance": "1", "hold_trade": "-1"}, "12"]
-)
+def test_a_debt_is_told_as_it_is() -> None:
+    balances = parse.balances({"ZUSD": {"balance": "1"}, "ZEUR": {"balance": "-0.01"}})
+    assert balances.by_asset["ZEUR"].total == Decimal("-0.01")
+
+
+@pytest.mark.parametrize("row", [{}, {"balance": None}, {"balance": "NaN"}, {"balance": "1", "hold_trade": "-1"}, "12"])
 def test_a_balance_that_makes_no_sense_is_unparsable_and_never_zero(row: object) -> None:
     with pytest.raises(Unparsable):
         parse.balances({"ZUSD": row})

@@ -213,6 +213,18 @@ def test_before_any_order_another_account_may_take_the_place_and_its_balances_ar
     assert not AssetBalance.objects.exists()
 
 
+def test_what_the_master_traded_on_another_account_before_he_connected_it_is_his_own(exchange: KeyExchange) -> None:
+    account = _connected(exchange, "m@example.com", "one", iban="AA1", role="master")
+    long_ago = NOW - timedelta(days=7)
+    Account.objects.update(
+        created_at=long_ago, trades_known_until=long_ago, trades_read_at=long_ago, taker_fee="0.004", fees_as_of=NOW
+    )
+    account = _connected(exchange, "m@example.com", "two", iban="BB2", role="master")
+    account.refresh_from_db()
+    assert account.created_at == account.trades_known_until == MovedClock().now()
+    assert account.trades_read_at is account.taker_fee is account.fees_as_of is None
+
+
 def test_a_key_submitted_for_another_exchange_is_refused(exchange: KeyExchange, settings: Settings) -> None:
     credential = keys.submitted(keys.user())
     settings.VENUE = "https://elsewhere.example"

@@ -369,6 +369,54 @@ def test_a_partly_booked_entry_waits_for_its_levels(position: Position, clock: M
     assert not Levels.objects.exists()
 
 
+def _entered_again_over_dust(position: Position, clock: MovedClock, beam: Instrument) -> Order:
+    """All but what Kraken does not sell went, and the strategy enters anew at a price below its old stop."""
+    assert _at("0.003", clock, beam) == []
+    Position.objects.filter(pk=position.pk).update(managed=D(1))
+    assert _at("0.0028", clock, beam) == []
+    return master_orders.plan_entry(
+        instrument=beam,
+        amount=Money(D(20)),
+        origin=OrderOrigin.STRATEGY,
+        reason="apex: score 80",
+        clock=clock,
+        asked_by=StrategyEntry("apex", "1", "abc", PLAN, NOW),
+    )
+
+
+def test_the_levels_of_dust_do_not_decide_over_a_new_entry_that_is_partly_booked(
+    position: Position, clock: MovedClock, beam: Instrument
+) -> None:
+    again = _entered_again_over_dust(position, clock, beam)
+    master_books.fill(again, at_price="0.0028", now=clock.now())
+    Order.objects.filter(pk=again.pk).update(state=OrderState.PARTIAL)
+    assert _at("0.0028", clock, beam) == []
+    Order.objects.filter(pk=again.pk).update(state=OrderState.FILLED)
+    assert _at("0.0028", clock, beam) == []
+    assert _kept().entry_order == again
+    (sale,) = _at("0.0026", clock, beam)
+    assert sale.reason.startswith("stop")
+
+
+def test_the_levels_of_dust_do_not_decide_over_an_entry_booked_while_a_look_waited(
+    position: Position, clock: MovedClock, beam: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = _entered_again_over_dust(position, clock, beam)
+    lock, booked = master_orders.lock_position, list[Position]()
+
+    def waited(account: Account, instrument: Instrument) -> Position | None:
+        if not booked:
+            booked.append(master_books.fill(again, at_price="0.0028", now=clock.now()))
+        return lock(account, instrument)
+
+    monkeypatch.setattr(master_orders, "lock_position", waited)
+    assert _at("0.0028", clock, beam) == []
+    assert booked
+    assert not Order.objects.filter(kind=OrderKind.EXIT).exists()
+    assert _at("0.0028", clock, beam) == []
+    assert _kept().entry_order == again
+
+
 def test_more_bought_by_hand_is_sold_in_the_same_proportions(
     position: Position, clock: MovedClock, beam: Instrument
 ) -> None:

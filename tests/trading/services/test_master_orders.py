@@ -66,6 +66,24 @@ def test_the_golden_entry_is_ready_limited_and_carries_the_equity_before_it(
     assert order.expires_at == NOW + timedelta(seconds=10)
 
 
+def test_what_is_booked_while_a_price_is_asked_for_counts_once(
+    beam: Instrument, clock: MovedClock, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, ask = _buy(beam, clock, Money(D(6))), market.fresh_price
+
+    def slow(instrument: Instrument, *, clock: MovedClock) -> MarketPrice:
+        master_books.fill(first, at_price="0.002918", now=clock.now())
+        Account.objects.filter(pk=account.pk).update(last_fill_at=clock.now())
+        return ask(instrument, clock=clock)
+
+    monkeypatch.setattr(market, "fresh_price", slow)
+    order = _buy(beam, clock, Money(D(5)))
+    assert first.equity_before == D("60.534")
+    assert order.equity_before is not None
+    # What was bought is worth the bid, and was paid at the ask.
+    assert D("60.52") < order.equity_before < D("60.534")
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-5", "0", "1e30", "ten", ""])
 def test_an_amount_that_is_no_usable_number_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(MasterOrderRefused, match=r"(cannot be used|is above zero)"):
