@@ -495,8 +495,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "sends the master's entry on a key that drifted",
         SENDING,
-        ' or (key.entries_blocked_reason if key is not None else "")',
-        "",
+        " or key.entries_blocked_reason\n",
+        "\n",
         (GATE + "test_an_order_planned_before_his_key_drifted_is_not_sent",),
     ),
     Mutant(
@@ -540,9 +540,79 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "sells after a close what the master bought since",
         "copytrade/services/closing.py",
-        ".exclude(Exists(bought_since))",
-        "",
-        (MASTER_EXITS + "test_what_the_master_buys_after_a_close_is_kept",),
+        "to_sell = locked.managed - _bought_since(locked, asked_at)",
+        "to_sell = locked.managed",
+        (
+            MASTER_EXITS
+            + "test_an_order_he_left_at_kraken_that_fills_while_a_close_is_refused_keeps_nothing_else_from_being_sold",
+        ),
+    ),
+    Mutant(
+        "leaves the rest of a close to a purchase made since",
+        "copytrade/services/closing.py",
+        "Exists(bought.filter(since)) & ~Exists(bought.exclude(since))",
+        "Exists(bought.filter(since))",
+        (
+            MASTER_EXITS
+            + "test_an_order_he_left_at_kraken_that_fills_while_a_close_is_refused_keeps_nothing_else_from_being_sold",
+        ),
+    ),
+    Mutant(
+        "sends the master's entry with a key that was disconnected meanwhile",
+        SENDING,
+        "    if key is None or account.key != key.pk:",
+        "    if key is None:",
+        (GATE + "test_a_key_that_is_disconnected_while_his_order_is_being_sent_sends_nothing",),
+    ),
+    Mutant(
+        "claims an entry without its key's row",
+        ENTRIES,
+        'also = ("credential", "credential__user__risk",',
+        'also = ("credential__user__risk",',
+        (RACES + "test_no_key_is_disconnected_while_its_entry_is_claimed",),
+        postgres=True,
+    ),
+    Mutant(
+        "fences with an answer that has to make sense",
+        "trading/services/private.py",
+        "kraken.reach(nonce=nonce)",
+        "kraken.balance_ex(nonce=nonce)",
+        (BAD_DAYS + "test_an_answer_that_makes_no_sense_fences_a_lane_all_the_same",),
+    ),
+    Mutant(
+        "confirms by a key with query dates that an order does not exist",
+        "trading/services/undecided.py",
+        "    if not key.sees_all:\n",
+        "    if not key.sees_all and verdict is Verdict.EXISTS:\n",
+        (UNDECIDED + "test_a_key_that_sees_only_some_dates_proves_no_absence_to_a_person_either",),
+    ),
+    Mutant(
+        "lets the levels of dust decide over what is being bought",
+        "trading/services/levels.py",
+        "if newest is not None and newest.filled and newest.state in order_state.FINAL else None",
+        "if newest is not None and newest.filled else None",
+        ("tests/trading/services/test_levels.py",),
+    ),
+    Mutant(
+        "sizes the master's entry by a balance read before the price",
+        "trading/services/master_orders.py",
+        "            setattr(account, name, getattr(locked, name))\n",
+        "            getattr(locked, name)\n",
+        ("tests/trading/services/test_master_orders.py",),
+    ),
+    Mutant(
+        "counts what was lost in a silence as lost today",
+        "trading/selectors/profit.py",
+        "before if at_midnight or created_at >= midnight else first",
+        "before if at_midnight or created_at >= midnight or first is None else first",
+        ("tests/trading/services/test_loss_limits.py",),
+    ),
+    Mutant(
+        "switches copying on by a form that was opened before",
+        "accounts/admin.py",
+        'seen=form.cleaned_data["seen"]',
+        "seen=None",
+        ("tests/accounts/test_admin.py",),
     ),
     # Arithmetic.
     Mutant(
