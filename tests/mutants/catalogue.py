@@ -609,8 +609,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "switches copying on by a form that was opened before",
-        "accounts/admin.py",
-        'seen=form.cleaned_data["seen"]',
+        "accounts/forms.py",
+        'seen=cleaned["seen"]',
         "seen=None",
         ("tests/accounts/test_admin.py",),
     ),
