@@ -118,6 +118,7 @@ app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.task_default_queue = "default"
 app.conf.task_routes = {task: {"queue": queue} for task, queue in ROUTES.items()}
 app.conf.beat_schedule = BEAT
+app.conf.beat_scheduler = "nija.timetable:Scheduler"
 # Celery would close the database connection before and after every task, which costs more than a short one's work. Instead each
 # task begins as a request does: one that is too old is replaced, and one that is dead by Django's health check.
 app.conf.CELERY_DB_REUSE_MAX = sys.maxsize
@@ -165,6 +166,7 @@ AT_START = (
     "trading.tasks.refresh_balances",
     "trading.tasks.refresh_fees",
     "trading.tasks.keep_candles",
+    "trading.tasks.check_credentials_daily",
 )
 
 

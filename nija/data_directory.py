@@ -130,11 +130,14 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
+    """Raises PermissionError for one that this user may not have."""
     with socket.socket() as probe:
         # As the server does it, so that connections of a stopped one that still linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise
         except OSError:
             return False
     return True

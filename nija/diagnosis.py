@@ -141,6 +141,9 @@ def _timetable(*, now: datetime) -> Check:
         return Check("beat", Verdict.UNKNOWN, "Nothing was rung by the timetable yet.", help_text)
     age = now - venue.offset_at
     sentence = f"What the timetable does every 10 s was last done {age.total_seconds():.0f} s ago."
+    if age < -CLOCK_LATE_AFTER:
+        ahead = f"{-age.total_seconds():.0f} s from now: a clock was set back"
+        return Check("beat", Verdict.FAILS, f"What the timetable does every 10 s was last done {ahead}.", help_text)
     if age <= CLOCK_LATE_AFTER:
         return Check("beat", Verdict.OK, sentence)
     if venue.failing_since is not None:

@@ -6,6 +6,7 @@ Runs before Django's settings are read, since it decides the environment they ar
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -87,7 +88,9 @@ def main(arguments: Sequence[str]) -> int:
 def start(options: Options) -> int:
     """Exit status: 0 after Ctrl-C or SIGTERM, 1 with a sentence on standard error when it cannot start or go on."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _request_stop)
+        # Under nohup the end of the terminal is none of ours.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _request_stop)
     try:
         _run(options)
     except StopRequested:
@@ -99,7 +102,9 @@ def start(options: Options) -> int:
 
 
 def say(text: str) -> None:
-    print(f"nija: {text}", file=sys.stderr, flush=True)
+    # Whoever listened may be gone, or the disk full; the processes are looked after all the same.
+    with contextlib.suppress(OSError, ValueError):
+        print(f"nija: {text}", file=sys.stderr, flush=True)
 
 
 def prepare(options: Options) -> Prepared:
@@ -172,7 +177,11 @@ def _choose_port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65_535:
         raise Refused(f"The port {text} is not a number from 0 to 65535.")
     port = int(text) or data_directory.free_port()
-    if not data_directory.port_is_free(port):
+    try:
+        is_free = data_directory.port_is_free(port)
+    except PermissionError:
+        raise Refused(f"Port {port} needs more rights than you have here: choose one from 1024 on.") from None
+    if not is_free:
         raise Refused(
             f"Port {port} of 127.0.0.1 is in use: stop what uses it, or choose another port with --port or PORT."
         )

@@ -69,7 +69,7 @@ def environment_of(name: str, system: System) -> dict[str, str]:
 def application(system: System, *, with_web: bool = True, with_beat: bool = True) -> tuple[Child, ...]:
     """The web process, the workers and beat."""
     names = [*(["web"] if with_web else []), *WORKER_QUEUES, *(["beat"] if with_beat else [])]
-    commands = {"web": web_command(port=system.port), "beat": beat_command(data_dir=system.data_dir)}
+    commands = {"web": web_command(port=system.port), "beat": beat_command()}
     commands |= {name: worker_command(name) for name in WORKER_QUEUES}
     return tuple(
         Child(
@@ -97,9 +97,8 @@ def worker_command(name: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "nija.worker", *pool, *alone)
 
 
-def beat_command(*, data_dir: Path) -> tuple[str, ...]:
-    files = ("-s", str(data_dir / "beat-schedule"), "--pidfile", "")
-    return (sys.executable, "-m", "celery", "-A", "nija", "beat", *files)
+def beat_command() -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "nija", "beat", "--pidfile", "")
 
 
 def redis_server(*, command: tuple[str, ...], socket: Path, data_dir: Path, environment: Mapping[str, str]) -> Child:

@@ -253,6 +253,8 @@ MFA_TOTP_ISSUER = "NIJA"
 MAIL_DIR = NIJA_DATA_DIR / "mail"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="NIJA <no-reply@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
+# A mail server that is silent must not keep those waiting who plan exits.
+EMAIL_TIMEOUT = 5
 _EMAIL_URL = env.str("EMAIL_URL", default="")
 MAIL_IS_KEPT = not _EMAIL_URL and DEVELOPMENT
 if _EMAIL_URL:

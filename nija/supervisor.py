@@ -153,12 +153,16 @@ class Supervisor:
         running.log.follow(running.process.stdout)
 
     def _watch(self) -> None:
-        while not self._stopping.wait(POLL_S) and self._fault is None:
-            with self._mutex:
-                if self._watcher.poll() is not None:
-                    self._replace_watcher()
-                for running in self._running.values():
-                    self._look_after(running)
+        try:
+            while not self._stopping.wait(POLL_S) and self._fault is None:
+                with self._mutex:
+                    if self._watcher.poll() is not None:
+                        self._replace_watcher()
+                    for running in self._running.values():
+                        self._look_after(running)
+        except Exception as error:
+            # Else nobody would start what dies, and nobody would say so.
+            self._fault = GaveUp(f"The processes can no longer be looked after: {type(error).__name__}: {error}.")
 
     def _look_after(self, running: _Running) -> None:
         now = time.monotonic()

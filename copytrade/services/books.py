@@ -48,7 +48,7 @@ def check(*, clock: Clock, sleep: Callable[[float], None] = time.sleep, patience
             again = comparison.compare(patience=patience, clock=clock, only=doubtful)
             _keep_standing(kraken, again)
     checks = sorted([*local, *kraken.checks], key=lambda made: made.place)
-    return BooksReport(checks=tuple(checks), not_compared=tuple(kraken.not_compared))
+    return BooksReport(checks=tuple(checks), not_compared=tuple(kraken.not_compared), since=kraken.since)
 
 
 def inspect(inspection_id: int, *, clock: Clock, sleep: Callable[[float], None] = time.sleep) -> Inspection | None:
@@ -93,13 +93,12 @@ def _tell(report: BooksReport, *, clock: Clock) -> None:
 
 
 def _unseen(report: BooksReport) -> Iterator[str]:
-    """What was told of accounts that could not be compared now: nothing clears them."""
+    """What was told of accounts or rows that could not be compared now: nothing clears them."""
     accounts = {missed.account for missed in report.not_compared}
-    return (
-        subject
-        for subject, account in alerts.standing(SUBJECT).values_list("subject", "account_id")
-        if account in accounts
-    )
+    for subject, account in alerts.standing(SUBJECT).values_list("subject", "account_id"):
+        since = report.since.get(account)
+        if account in accounts or (since is not None and not comparison.reaches(since, subject.rpartition(":")[2])):
+            yield subject
 
 
 def _told() -> Sequence[str]:
@@ -130,5 +129,10 @@ def _standing(first: Sequence[Check], second: Sequence[Check]) -> list[Check]:
 def _keep_standing(first: Comparison, second: Comparison) -> None:
     """What the second look at some accounts confirms; what it could not look at again stays as it is."""
     unseen = {missed.account for missed in second.not_compared}
+
+    def was_seen(finding: Finding) -> bool:
+        since = None if finding.account is None else second.since.get(finding.account)
+        return finding.account not in unseen and (since is None or comparison.reaches(since, finding.row))
+
     for before, after in zip(first.checks, second.checks, strict=True):
-        before.confirm(after, unseen=unseen)
+        before.confirm(after, was_seen=was_seen)

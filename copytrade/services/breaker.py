@@ -40,15 +40,20 @@ def watch(*, clock: Clock) -> str:
         since = max(since, control.changed_at)
     reason = _decide(since)
     if reason and halts.stop_platform_once(actor=ACTOR, reason=reason, clock=clock):
-        message = f"The breaker stopped entries for everybody: {reason} Exits go on; an operator resumes."
-        alerts.tell({SUBJECT: Alarm(message)}, now=now)
+        # One of an earlier stop may stand still, and must not hide this one.
+        alerts.end([SUBJECT], now=now)
+        alerts.tell(alarm(), now=now)
         return reason
     return ""
 
 
-def is_tripped() -> bool:
-    """Whether it was the breaker that stopped entries, and nobody has resumed since."""
-    return Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False, changed_by=ACTOR).exists()
+def alarm() -> dict[str, Alarm]:
+    """What is to be told while it was the breaker that stopped entries, and nobody has resumed since."""
+    stopped = Control.objects.filter(pk=Control.SINGLETON, stopped_at__isnull=False, changed_by=ACTOR).first()
+    if stopped is None:
+        return {}
+    message = f"The breaker stopped entries for everybody: {stopped.reason} Exits go on; an operator resumes."
+    return {SUBJECT: Alarm(message)}
 
 
 def _decide(since: datetime) -> str:

@@ -31,8 +31,7 @@ def look(*, clock: Clock) -> None:
     alerts.keep_to("key:", _drifted_keys(), now=now)
     held = Account.objects.filter(venue=settings.VENUE, held_at__isnull=False)
     alerts.keep_to("held:", {f"held:{row.pk}": Alarm(row.held_reason, row.pk) for row in held[:ROWS_MAX]}, now=now)
-    if not breaker.is_tripped():
-        alerts.end(list(alerts.standing(breaker.SUBJECT).values_list("subject", flat=True)), now=now)
+    alerts.keep_to(breaker.SUBJECT, breaker.alarm(), now=now)
     alerts.end(_settled_orders(), now=now)
     _end_unread(now=now)
 

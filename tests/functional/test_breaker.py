@@ -45,6 +45,33 @@ def test_it_stops_entries_once_tells_and_lets_exits_flow(make_world: Callable[..
     assert alerts.unresolved().get().subject == "breaker"
 
 
+def test_a_stop_whose_telling_was_lost_with_its_process_is_told_by_the_next_look(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = failing(make_world, failures=4)
+    with monkeypatch.context() as killed:
+        killed.setattr(alerts, "tell", _killed)
+        with pytest.raises(SystemExit):
+            breaker.watch(clock=fleet.world.clock)
+    assert not alerts.unresolved().exists()
+    watch.look(clock=fleet.world.clock)
+    assert "4 of the last 6 copied entries failed" in alerts.unresolved().get().message
+
+
+def test_a_second_stop_is_told_although_the_first_ones_alert_was_only_seen_to(make_world: Callable[..., World]) -> None:
+    fleet = failing(make_world, failures=4)
+    clock = fleet.world.clock
+    assert breaker.watch(clock=clock)
+    alerts.resolve(alerts.unresolved().get().pk, actor="operator@nija.example", note="seen", clock=clock)
+    Control.objects.update(stopped_at=None, changed_at=None)
+    assert breaker.watch(clock=clock)
+    assert alerts.unresolved().get().subject == "breaker"
+
+
+def _killed(*_told: object, **_more: object) -> None:
+    raise SystemExit
+
+
 def test_after_an_operator_resumed_the_same_failures_do_not_count_again(make_world: Callable[..., World]) -> None:
     fleet = failing(make_world, failures=6)
     clock = fleet.world.clock

@@ -43,7 +43,7 @@ from trading.models import (
     Signal,
 )
 from trading.paper.server import PaperSettings, run_in_thread
-from trading.services import inspections, market, private
+from trading.services import inspections, market, private, venue_reading
 
 pytestmark = pytest.mark.django_db
 
@@ -208,6 +208,31 @@ def test_key_that_kraken_refuses_is_told_as_not_compared(traded: Traded) -> None
     assert report.findings == []
     assert [missed.account for missed in report.not_compared] == [ann.account.pk]
     assert report.count == 1
+
+
+@pytest.mark.parametrize("seconds", [0, -10_000])
+def test_finding_that_the_second_look_did_not_reach_stays(
+    traded: Traded, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """Its budget bore the newest page only: from now on, or far enough back."""
+    execution = Execution.objects.order_by("pk").first()
+    assert execution is not None
+    Execution.objects.filter(pk=execution.pk).update(fee=execution.fee + 1)
+    read, looks = venue_reading.read, list[int]()
+
+    def shorter(*told: Any, **more: Any) -> list[Any]:
+        seen = read(*told, **more)
+        looks.append(len(seen))
+        if len(looks) > 1:
+            for one in seen:
+                one.closed, one.trades = {}, {}
+                one.since = one.started_at + timedelta(seconds=seconds)
+        return seen
+
+    monkeypatch.setattr(venue_reading, "read", shorter)
+    found = {finding.row for finding in traded.check().findings if finding.invariant == "I11"}
+    assert len(looks) == 2
+    assert (f"execution {execution.pk}" in found) is (seconds == 0)
 
 
 def test_finding_that_is_gone_at_the_second_look_does_not_count(traded: Traded) -> None:

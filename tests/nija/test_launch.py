@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +91,51 @@ def test_a_busy_port_is_a_sentence_and_ties_the_directory_to_nothing(bare_enviro
         with pytest.raises(Refused, match=f"Port {port} of 127.0.0.1 is in use"):
             prepare(port=str(port))
     assert not (bare_environment / "venue.json").exists()
+
+
+def test_a_port_that_needs_more_rights_is_not_said_to_be_in_use(
+    bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_self: socket.socket, _address: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", denied)
+    with pytest.raises(Refused, match="Port 80 needs more rights than you have here: choose one from 1024 on"):
+        prepare(port="80")
+
+
+def test_nothing_is_said_and_nothing_raised_when_nobody_listens_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        launch.say("web was killed by signal 9; starting it again")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            gone.close()
+
+
+@pytest.mark.parametrize(("before", "stops"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_the_end_of_a_terminal_ends_what_is_not_under_nohup(
+    monkeypatch: pytest.MonkeyPatch, before: signal.Handlers, stops: bool
+) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    kept = [signal.getsignal(number) for number in numbers]
+
+    def run(_options: launch.Options) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise Refused("went on")
+
+    said: list[str] = []
+    monkeypatch.setattr(launch, "_run", run)
+    monkeypatch.setattr(launch, "say", said.append)
+    try:
+        signal.signal(signal.SIGHUP, before)
+        launch.start(launch.Options(demo=False, port="0"))
+    finally:
+        for number, handler in zip(numbers, kept, strict=True):
+            signal.signal(number, handler)
+    assert said == (["stopped"] if stops else ["went on"])
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "65536", "8000.5"])

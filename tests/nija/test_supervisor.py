@@ -108,6 +108,21 @@ def test_a_program_that_does_not_exist_is_a_sentence(supervisor: Supervisor) -> 
         supervisor.start([missing])
 
 
+def test_who_can_no_longer_be_told_does_not_keep_a_child_from_coming_back(tmp_path: Path) -> None:
+    """As when the terminal is gone: `say` of the launcher bears it, and what does not ends everything with a sentence."""
+
+    def broken(_text: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    supervisor = Supervisor(log_dir=tmp_path, say=broken)
+    try:
+        supervisor.start([child("web", "raise SystemExit(3)")])
+        with pytest.raises(GaveUp, match=r"can no longer be looked after: OSError: .*Input/output error"):
+            supervisor.run()
+    finally:
+        supervisor.stop(grace_s=2)
+
+
 def test_errors_of_a_child_are_passed_on_once(supervisor: Supervisor, said: list[str], tmp_path: Path) -> None:
     code = "for n in range(50): print('2026-11-22 16:00:00,000 ERROR x: attempt', n)\nprint('done')\nimport time; time.sleep(600)"
     supervisor.start([child("web", code)])

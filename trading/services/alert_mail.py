@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import smtplib
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 
 from accounts.models import User
-from trading.models import Event
+from trading.models import Event, Schedule
 from trading.services import alerts
 from trading.services.clock import Clock
 
@@ -21,6 +21,9 @@ SINGLE_MAX = 5
 WINDOW = timedelta(minutes=1)
 #: What could not be mailed for so long is only on the page.
 TRIED_FOR = timedelta(hours=1)
+#: The row by which processes take turns; one that died with it has it no longer than this.
+TURN = "alert mail"
+TURN_MAX = timedelta(minutes=1)
 BATCH_MAX = 500
 LINES_MAX = 50
 OPERATORS_MAX = 50
@@ -43,6 +46,23 @@ def send(*, clock: Clock) -> int:
     recent = Event.objects.filter(kind__in=alerts.KINDS, mailed_at__gt=now - WINDOW).count()
     if not operators or recent > SINGLE_MAX:
         return 0
+    if not _my_turn(now=now):
+        return 0
+    try:
+        return _mail(operators, room=SINGLE_MAX - recent, clock=clock)
+    finally:
+        Schedule.objects.filter(name=TURN).update(due_at=clock.now())
+
+
+def _my_turn(*, now: datetime) -> bool:
+    """One process at a time: a mail server that is slow holds up no more of those who plan and look at prices as well."""
+    row, _ = Schedule.objects.get_or_create(name=TURN, defaults={"due_at": now})
+    return (
+        row.due_at <= now and Schedule.objects.filter(name=TURN, due_at=row.due_at).update(due_at=now + TURN_MAX) == 1
+    )
+
+
+def _mail(operators: Sequence[str], *, room: int, clock: Clock) -> int:
     connection = get_connection()
     try:
         connection.open()
@@ -50,7 +70,7 @@ def send(*, clock: Clock) -> int:
         logger.warning("operators could not be told by mail: %s", type(error).__name__)
         return 0
     try:
-        return _send_all(connection, operators, room=SINGLE_MAX - recent, clock=clock)
+        return _send_all(connection, operators, room=room, clock=clock)
     finally:
         connection.close()
 

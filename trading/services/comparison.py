@@ -84,6 +84,8 @@ class Comparison:
     )
     coins: Check = field(default_factory=lambda: Check("I10", "Kraken holds at least what is managed", "positions"))
     not_compared: list[NotCompared] = field(default_factory=list)
+    #: Accounts of which only what was finished since then could be read.
+    since: dict[int, datetime] = field(default_factory=dict)
 
     @property
     def checks(self) -> list[Check]:
@@ -104,7 +106,6 @@ class _Rows:
 def compare(*, patience: Patience, clock: Clock, only: Collection[int] | None = None) -> Comparison:
     """Every account that traded, or those in `only`. Private calls: runs where keys can be opened."""
     comparison = Comparison()
-    partial: list[datetime] = []
     for batch in _batches(only, comparison):
         first = _first_orders(batch)
         looked = venue_reading.read(batch, first_orders=first, patience=patience, clock=clock)
@@ -116,14 +117,27 @@ def compare(*, patience: Patience, clock: Clock, only: Collection[int] | None = 
                     comparison.not_compared.append(NotCompared(seen.account.pk, sentence))
                     continue
                 if seen.since is not None:
-                    partial.append(seen.since)
+                    comparison.since[seen.account.pk] = seen.since
                 _compare(seen, rows[seen.account.pk], comparison)
-    if partial:
+    if comparison.since:
+        least = max(comparison.since.values())
         note = (
-            f"of {len(partial)} accounts only what was finished lately, of the least since {max(partial):%d %b %H:%M}"
+            f"of {len(comparison.since)} accounts only what was finished lately, of the least since {least:%d %b %H:%M}"
         )
         comparison.once.note = comparison.rows.note = comparison.trades.note = note
     return comparison
+
+
+def reaches(since: datetime, row: str) -> bool:
+    """Whether a look at what was finished since then has certainly seen this row (`order 12`) of a finding."""
+    kind, _, number = row.partition(" ")
+    if kind == "order":
+        at = Order.objects.filter(pk=number).values_list("sent_at", flat=True).first()
+    elif kind == "execution":
+        at = Execution.objects.filter(pk=number).values_list("executed_at", flat=True).first()
+    else:
+        return True
+    return at is not None and at > since + SKEW
 
 
 def _batches(only: Collection[int] | None, comparison: Comparison) -> Iterator[list[Account]]:

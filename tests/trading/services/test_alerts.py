@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.copytrade import books
 from tests.support.world import StepClock
-from trading.models import Account, Event, EventKind, Order
+from trading.models import Account, Event, EventKind, Order, Schedule
 from trading.services import alert_mail, alerts
 from trading.services.alerts import Alarm
 
@@ -163,6 +164,29 @@ def test_without_a_mail_server_an_alert_waits_and_is_not_lost(
         assert alert_mail.send(clock=clock) == 0
     assert alert_mail.send(clock=clock) == 1
     assert len(mail.outbox) == 1
+
+
+def test_a_silent_mail_server_holds_up_one_process_and_only_for_seconds(clock: StepClock, settings: Any) -> None:
+    assert settings.EMAIL_TIMEOUT == 5
+    books.user("op@nija.example", staff=True)
+    keep(clock, "test:1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+        settings.EMAIL_TIMEOUT = 0.2
+        assert alert_mail.send(clock=clock) == 0
+    assert Event.objects.get(subject="test:1").mailed_at is None
+
+
+def test_who_meets_another_that_is_mailing_leaves_it_to_him(clock: StepClock) -> None:
+    books.user("op@nija.example", staff=True)
+    keep(clock, "test:1")
+    Schedule.objects.create(name=alert_mail.TURN, due_at=clock.now() + alert_mail.TURN_MAX)
+    assert alert_mail.send(clock=clock) == 0
+    assert mail.outbox == []
+    # He died with it.
+    clock.move(61)
+    assert alert_mail.send(clock=clock) == 1
 
 
 def test_an_alert_of_long_ago_is_not_mailed(clock: StepClock) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 #: Findings kept of one check; the rest is counted.
@@ -50,10 +51,10 @@ class Check:
             self.findings = [finding for finding in self.findings if finding.key in known]
             self.found = len(self.findings)
 
-    def confirm(self, later: Check, *, unseen: Collection[int]) -> None:
+    def confirm(self, later: Check, *, was_seen: Callable[[Finding], bool]) -> None:
         """Keep only what a `later` look at the accounts of these findings found again, or could not look at."""
         standing = {finding.key for finding in later.findings}
-        gone = [f for f in self.findings if f.account not in unseen and f.key not in standing and later.untold == 0]
+        gone = [f for f in self.findings if f.key not in standing and later.untold == 0 and was_seen(f)]
         self.findings = [finding for finding in self.findings if finding not in gone]
         self.found -= len(gone)
 
@@ -94,6 +95,8 @@ class NotCompared:
 class BooksReport:
     checks: tuple[Check, ...]
     not_compared: tuple[NotCompared, ...] = ()
+    #: Accounts of which only what was finished since then was held against Kraken.
+    since: Mapping[int, datetime] = field(default_factory=dict)
 
     @property
     def findings(self) -> list[Finding]:
