@@ -166,7 +166,6 @@ AT_START = (
     "trading.tasks.refresh_balances",
     "trading.tasks.refresh_fees",
     "trading.tasks.keep_candles",
-    "trading.tasks.check_credentials_daily",
 )
 
 

@@ -47,6 +47,16 @@ def lost_entry(make_world: Callable[..., World], *, accepted: bool) -> tuple[Fle
     return fleet, lost(fleet, OrderKind.ENTRY)
 
 
+def lost_sale(make_world: Callable[..., World]) -> tuple[Fleet, Order]:
+    """Ada's, which never reached the exchange."""
+    fleet = gather(make_world, "ada")
+    fleet.buy()
+    fleet.live(3)
+    fleet.spoil("drop_before", name="ada")
+    fleet.sell()
+    return fleet, lost(fleet, OrderKind.EXIT)
+
+
 def decide(fleet: Fleet, order: Order, verdict: Verdict, *, txid: str = "") -> Inspection:
     asked = undecided.ask(order, verdict, txid=txid, actor=OPERATOR, clock=fleet.world.clock)
     answered = undecided.decide(asked.pk, clock=fleet.world.clock, sleep=fleet.world.move)
@@ -135,12 +145,7 @@ def test_an_order_that_does_not_exist_is_not_placed_and_counts_no_more(make_worl
 
 
 def test_a_sale_that_does_not_exist_is_planned_again_and_sells_once(make_world: Callable[..., World]) -> None:
-    fleet = gather(make_world, "ada")
-    fleet.buy()
-    fleet.live(3)
-    fleet.spoil("drop_before", name="ada")
-    fleet.sell()
-    order = lost(fleet, OrderKind.EXIT)
+    fleet, order = lost_sale(make_world)
     fleet.live(5)
     assert len(fleet.orders(fleet["ada"], OrderKind.EXIT)) == 1, "one live exit at a time, a person's case is one"
     decide(fleet, order, Verdict.ABSENT)
@@ -188,12 +193,7 @@ def test_without_a_key_the_persons_word_is_taken_for_absence_only(make_world: Ca
 
 
 def test_a_key_that_sees_only_some_dates_proves_no_absence_to_a_person_either(make_world: Callable[..., World]) -> None:
-    fleet = gather(make_world, "ada")
-    fleet.buy()
-    fleet.live(3)
-    fleet.spoil("drop_before", name="ada")
-    fleet.sell()
-    order = lost(fleet, OrderKind.EXIT)
+    fleet, order = lost_sale(make_world)
     key = Credential.objects.filter(user=fleet["ada"].account.user)
     key.update(sees_all=False)
     answer = decide(fleet, order, Verdict.ABSENT)

@@ -23,6 +23,6 @@ def test_after_the_clock_was_set_back_everything_is_rung_within_its_period() -> 
     assert max(entry.is_due().next for entry in entries if entry.schedule.run_every < timedelta(seconds=2)) <= 1.0
 
 
-def test_beat_keeps_no_file_that_others_could_write() -> None:
+def test_beat_uses_it() -> None:
     assert app.conf.beat_scheduler == "nija.timetable:Scheduler"
     assert issubclass(app.subclass_with_self("nija.timetable:Scheduler"), Scheduler)

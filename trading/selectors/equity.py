@@ -109,7 +109,7 @@ def _worth(figures: Figures, account: Account, *, flow: Money, now: datetime) ->
     if len(holdings) == len(positions):
         allocation = account.user.risk.allocation
         total = copy_equity(cash=cash, holdings=holdings, allocation=None)
-        equity = min(total, Money(allocation)) if allocation else total
+        equity = copy_equity(cash=cash, holdings=holdings, allocation=Money(allocation) if allocation else None)
     free = cash - hold - reserved
     return Worth(source, account.balances_as_of, cash, total, equity, free, reserved, len(positions))
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import smtplib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 
 from accounts.models import User
-from trading.models import Event, Schedule
-from trading.services import alerts
+from trading.models import Event
+from trading.services import alerts, turns
 from trading.services.clock import Clock
 
 #: More mails than this in a minute become one digest.
@@ -46,20 +46,13 @@ def send(*, clock: Clock) -> int:
     recent = Event.objects.filter(kind__in=alerts.KINDS, mailed_at__gt=now - WINDOW).count()
     if not operators or recent > SINGLE_MAX:
         return 0
-    if not _my_turn(now=now):
+    # A mail server that is slow holds up no more than one of those who plan and look at prices as well.
+    if not turns.take(TURN, now=now, lasting=TURN_MAX):
         return 0
     try:
         return _mail(operators, room=SINGLE_MAX - recent, clock=clock)
     finally:
-        Schedule.objects.filter(name=TURN).update(due_at=clock.now())
-
-
-def _my_turn(*, now: datetime) -> bool:
-    """One process at a time: a mail server that is slow holds up no more of those who plan and look at prices as well."""
-    row, _ = Schedule.objects.get_or_create(name=TURN, defaults={"due_at": now})
-    return (
-        row.due_at <= now and Schedule.objects.filter(name=TURN, due_at=row.due_at).update(due_at=now + TURN_MAX) == 1
-    )
+        turns.give_back(TURN, now=clock.now())
 
 
 def _mail(operators: Sequence[str], *, room: int, clock: Clock) -> int:

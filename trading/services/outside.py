@@ -44,10 +44,9 @@ from trading.models import (
     OrderOrigin,
     Position,
     Role,
-    Schedule,
 )
 from trading.selectors import equity
-from trading.services import alerts, balances, booking, lanes, market, positions, private, unexplained
+from trading.services import alerts, balances, booking, lanes, market, positions, private, turns, unexplained
 from trading.services.alerts import Alarm
 from trading.services.asking import Report
 from trading.services.clock import Clock
@@ -107,7 +106,7 @@ class _Found:
 def look(*, clock: Clock) -> int:
     """One look at the master's account; how many orders were found or had something to book."""
     account = Account.objects.select_related("user__risk").filter(venue=settings.VENUE, role=Role.MASTER).first()
-    if account is None or not _my_turn(now=clock.now()):
+    if account is None or not turns.take(TURN, now=clock.now(), lasting=TURN_EVERY):
         return 0
     key = lanes.active_keys([account]).get(account.pk)
     if key is None:
@@ -128,12 +127,6 @@ def look(*, clock: Clock) -> int:
     else:
         _alert_if_unread(account, now=clock.now())
     return found
-
-
-def _my_turn(*, now: datetime) -> bool:
-    row, _ = Schedule.objects.get_or_create(name=TURN, defaults={"due_at": now})
-    mine = Schedule.objects.filter(name=TURN, due_at=row.due_at)
-    return row.due_at <= now and mine.update(due_at=now + TURN_EVERY) == 1
 
 
 def _why_read(account: Account, *, now: datetime) -> Purpose | None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -55,15 +55,20 @@ def beam(account: Account) -> Instrument:
 def position(account: Account, beam: Instrument, clock: MovedClock) -> Position:
     """10,000 BEAM that the strategy bought at 0.003."""
     master_books.price(beam, bid="0.002999", ask="0.003")
-    order = master_orders.plan_entry(
+    order = _enter(beam, "30", clock, market_at=NOW - timedelta(seconds=20))
+    return master_books.fill(order, at_price="0.003", now=clock.now())
+
+
+def _enter(beam: Instrument, usd: str, clock: MovedClock, *, market_at: datetime) -> Order:
+    """The strategy asks for it."""
+    return master_orders.plan_entry(
         instrument=beam,
-        amount=Money(D(30)),
+        amount=Money(D(usd)),
         origin=OrderOrigin.STRATEGY,
         reason="apex: score 80",
         clock=clock,
-        asked_by=StrategyEntry("apex", "1", "abc", PLAN, NOW - timedelta(seconds=20)),
+        asked_by=StrategyEntry("apex", "1", "abc", PLAN, market_at),
     )
-    return master_books.fill(order, at_price="0.003", now=clock.now())
 
 
 def _at(bid: str, clock: MovedClock, beam: Instrument) -> list[Order]:
@@ -374,14 +379,7 @@ def _entered_again_over_dust(position: Position, clock: MovedClock, beam: Instru
     assert _at("0.003", clock, beam) == []
     Position.objects.filter(pk=position.pk).update(managed=D(1))
     assert _at("0.0028", clock, beam) == []
-    return master_orders.plan_entry(
-        instrument=beam,
-        amount=Money(D(20)),
-        origin=OrderOrigin.STRATEGY,
-        reason="apex: score 80",
-        clock=clock,
-        asked_by=StrategyEntry("apex", "1", "abc", PLAN, NOW),
-    )
+    return _enter(beam, "20", clock, market_at=NOW)
 
 
 def test_the_levels_of_dust_do_not_decide_over_a_new_entry_that_is_partly_booked(
