@@ -22,7 +22,7 @@ system: ## what takes longer: the demo, every command and route, pages in a brow
 lint: ## ruff, mypy, import contracts and the migration check only
 	@$(FIND_PYTHON)
 
-replay: ## every candle of ../shared/market-data through exchange and engine: hours (CANDLES=2000 for a part, FAULTS=1 with faults)
+replay: ## every candle of ../shared/market-data through exchange and engine: some 100 minutes (CANDLES=2000 for a part, FAULTS=1 with faults)
 	@$(FIND_PYTHON)
 
 bench: ## time the copying of the master's trades by 1,000 followers and more, some eight minutes (SIZES="1000 100" LATENCY_MS=50)

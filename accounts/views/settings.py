@@ -69,7 +69,7 @@ def account(request: HttpRequest) -> HttpResponse:
 def revoke_token(request: HttpRequest, key: str) -> HttpResponse:
     if not tokens.revoke(reader(request), key=key):
         raise Http404
-    messages.success(request, f"The token {key}… works no more.")
+    messages.success(request, f"The token {key}… no longer works.")
     return redirect("account")
 
 

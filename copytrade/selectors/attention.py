@@ -50,7 +50,8 @@ ADVICE = {
     "key in order, does Kraken trade the pair? NIJA goes on trying.",
     "executed": "It was taken for never placed and is at Kraken after all. Its account is held: compare its executions, then "
     "lift the hold.",
-    "manual": "Look the order up at Kraken, then say on its page whether it exists. Kraken is asked before anything changes.",
+    "manual": "Look the order up at Kraken, then say on its page whether it exists. Kraken is asked before anything changes, "
+    "if the account has a key.",
     "books": "Nothing was changed. Stop entries if more than one account is concerned, look at the account's events and at "
     "Kraken, and only then correct a row. The next clean check ends this alert.",
     "key": "The owner has been told by mail. Nothing new is bought for them until the key is replaced or in order again.",

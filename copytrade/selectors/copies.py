@@ -20,6 +20,14 @@ from trading.models import Instrument, Order, Signal, SignalKind
 PAGE = 50
 #: Cents, for sentences.
 CENT = Decimal("0.01")
+#: What sentences to an account's owner become for operators, in this order.
+_TO_OPERATORS = {
+    "You have ": "The owner has ",
+    " and allow ": " and allows ",
+    "You ": "The owner ",
+    "Your ": "The owner's ",
+    " your ": " the owner's ",
+}
 
 _WAITING = frozenset({SkipReason.WAITING_MIN, SkipReason.DUST})
 _BY_STATE: dict[str, str] = {
@@ -118,6 +126,14 @@ class CopyRow:
         if self.outcome == "unfilled" and self.side is Side.SELL:
             return "Kraken closed the order without a fill. What is owed is sold by a further order."
         return _SENTENCES.get(self.outcome, "")
+
+    @property
+    def to_operators(self) -> str:
+        """The same, speaking of the account's owner instead of to him."""
+        told = self.sentence
+        for to_owner, of_owner in _TO_OPERATORS.items():
+            told = told.replace(to_owner, of_owner)
+        return told
 
     @property
     def capped(self) -> bool:

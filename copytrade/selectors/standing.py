@@ -79,7 +79,7 @@ def platform() -> Platform:
     row = Control.objects.filter(pk=Control.SINGLETON).first()
     if row is None:
         return Platform(None, "", "")
-    return Platform(row.stopped_at, row.reason, row.changed_by)
+    return Platform(row.stopped_at, row.reason.rstrip(". "), row.changed_by)
 
 
 def of_user(user: User, *, now: datetime) -> tuple[Account | None, Standing]:
@@ -135,7 +135,7 @@ def judge(
     if risk.stopped_at is not None:
         return Standing(StandingKey.STOPPED, "Stopped by you.", risk.stopped_at, own=True)
     if everybody.stopped_at is not None:
-        why = f": {everybody.reason}" if everybody.reason else "."
+        why = f": {everybody.reason}." if everybody.reason else "."
         return Standing(StandingKey.STOPPED, f"The operator stopped entries for everybody{why}", everybody.stopped_at)
     problem = _problem(account, key) or everybody.entries_blocked
     if problem:
@@ -156,7 +156,7 @@ def _master(account: Account, risk: RiskSettings, key: Credential, everybody: Pl
 
 def _problem(account: Account, key: Credential) -> str:
     if account.held_at is not None:
-        return f"Entries wait for a person to look: {account.held_reason}"
+        return f"Entries wait for a person to look: {account.held_reason.rstrip('.')}."
     return key.entries_blocked_reason
 
 

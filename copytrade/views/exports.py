@@ -79,6 +79,7 @@ def of_signal(row: CopyRow) -> dict[str, Any]:
     """The same for operators: whose copy, how far from the master's price and how long after it."""
     return {
         **of_copy(row),
+        "reason": row.to_operators,
         "follower": row.copy.account.user.email,
         "slippage_bps": row.slippage_bps if row.slippage_bps is not None else "",
         "lag_s": row.lag.total_seconds() if row.lag is not None else "",

@@ -121,5 +121,7 @@ def copy(request: HttpRequest, copy_id: int) -> HttpResponse:
     found = copies.visible_to(user).filter(pk=copy_id).first()
     if found is None:
         raise Http404
-    context = {"now": SYSTEM.now(), "row": CopyRow(found), "own": found.account.user_id == user.pk}
+    row, own = CopyRow(found), found.account.user_id == user.pk
+    sentence = row.sentence if own else row.to_operators
+    context = {"now": SYSTEM.now(), "row": row, "own": own, "sentence": sentence}
     return render(request, "copytrade/copy.html", context)

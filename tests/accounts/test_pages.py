@@ -101,6 +101,7 @@ def test_an_address_signed_up_at_the_same_moment_is_answered_as_a_known_one(
     first, second = (Client().post(reverse("account_signup"), form) for _ in range(2))
     # Mail to one address is limited, so that a known one is told to wait at this moment.
     assert (first.status_code, second.status_code) == (302, 429)
+    assert "That was tried too often" in second.content.decode()
     assert User.objects.filter(email="n@example.com").count() == 1
 
 

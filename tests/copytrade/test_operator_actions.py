@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from django.test import Client, override_settings
 
-from accounts.models import RiskSettings
+from accounts.models import Credential, RiskSettings
 from copytrade.models import CloseInstruction
 from copytrade.selectors import attention
 from tests.copytrade import books
@@ -252,6 +252,30 @@ def test_a_persons_case_is_asked_of_the_execution_process_once(fleet: Fleet, ann
     assert "A decision is being held against Kraken" in read(client, address)
     stuck.refresh_from_db()
     assert stuck.state == "manual", "nothing changes by asking"
+
+
+def test_without_a_key_the_page_promises_no_look_at_kraken(fleet: Fleet, ann: Account) -> None:
+    stuck = books.order(
+        ann, fleet.beam, kind="exit", quantity="5", now=fleet.now, exit_number=2, state="manual", venue_order_id=""
+    )
+    client, address = as_operator(), f"/operator/orders/{stuck.pk}/"
+    looks = "NIJA looks once more"
+    assert looks in client.get(address).content.decode()
+    Credential.objects.filter(user=ann.user).delete()
+    html = client.get(address).content.decode()
+    assert looks not in html
+    assert "Kraken is not asked, for this account has no key." in html
+    assert "taken as never placed without a look at Kraken" in html
+
+
+@pytest.mark.parametrize(("state", "word"), [("acked", "At Kraken"), ("canceled", "Cancelled"), ("ready", "Pending")])
+def test_an_orders_state_has_the_word_of_the_other_pages(fleet: Fleet, ann: Account, state: str, word: str) -> None:
+    order = Order.objects.filter(account=ann).first()
+    assert order is not None
+    Order.objects.filter(pk=order.pk).update(state=state)
+    text = read(as_operator(), f"/operator/orders/{order.pk}/")
+    assert re.search(rf"{word}\.", text)
+    assert state not in text
 
 
 def test_an_order_that_is_settled_cannot_be_decided(fleet: Fleet, ann: Account) -> None:

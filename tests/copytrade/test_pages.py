@@ -130,7 +130,7 @@ def test_a_held_account_and_a_blocked_key_need_attention(ann: Account) -> None:
     Credential.objects.filter(user=ann.user).update(entries_blocked_reason="The key can withdraw now. Replace it.")
     assert "The key can withdraw now" in read(as_user(ann), "/dashboard/")
     Account.objects.filter(pk=ann.pk).update(held_at=timezone.now(), held_reason="the books differ")
-    assert "the books differ" in read(as_user(ann), "/dashboard/")
+    assert "the books differ. 1 position open" in read(as_user(ann), "/dashboard/")
 
 
 def test_stopping_is_confirmed_counted_and_undone(ann: Account) -> None:
@@ -169,6 +169,16 @@ def test_the_operators_stop_is_told_to_every_follower(fleet: Fleet, ann: Account
     operator.post("/operator/stop/", {"action": "resume"})
     assert Control.objects.get().stopped_at is None
     assert list(Event.objects.order_by("pk").values_list("kind", flat=True)) == ["stopped", "resumed"]
+
+
+def test_a_reason_with_its_own_full_stop_ends_with_one(fleet: Fleet, ann: Account) -> None:
+    operator = as_operator()
+    operator.post("/operator/stop/", {"action": "stop", "reason": "Strange prices."})
+    for client, address in ((operator, "/operator/"), (operator, "/operator/stop/"), (as_user(ann), "/stop/")):
+        text = read(client, address)
+        assert "Strange prices." in text
+        assert "Strange prices.." not in text
+    assert "for everybody: Strange prices. Your own stop comes on top" in read(as_user(ann), "/stop/")
 
 
 def test_a_stop_without_a_reason_names_nobody_to_the_followers(fleet: Fleet, ann: Account) -> None:
@@ -276,6 +286,23 @@ def test_a_skipped_copy_says_what_would_change_it(fleet: Fleet) -> None:
     copy = books.skipped(fleet, small)
     text = read(as_user(small), f"/copies/{copy.pk}/")
     assert "the smallest sellable copy is 800 BEAM, about $23.40 of balance" in text
+
+
+def test_a_copys_reason_speaks_to_its_owner_and_of_him_to_operators(fleet: Fleet) -> None:
+    full = books.account(books.user("full@example.com"), now=fleet.now)
+    copy = books.skipped(fleet, full)
+    own, operator = as_user(full), as_operator()
+    for to_owner, of_owner in (
+        ("You have 3 positions open and allow 3.", "The owner has 3 positions open and allows 3."),
+        ("You stopped copying. Resume to copy the next entry.", "The owner stopped copying."),
+        ("Your risk settings do not allow BEAM-USD.", "The owner's risk settings do not allow BEAM-USD."),
+        ("No free US dollars are left in your account.", "No free US dollars are left in the owner's account."),
+    ):
+        CopyOrder.objects.filter(pk=copy.pk).update(sentence=to_owner)
+        assert to_owner in read(own, f"/copies/{copy.pk}/")
+        for page in (f"/copies/{copy.pk}/", f"/operator/signals/{fleet.buy.pk}/"):
+            assert of_owner in read(operator, page)
+        assert of_owner in operator.get(f"/operator/signals/{fleet.buy.pk}/?format=csv").content.decode()
 
 
 @pytest.mark.parametrize(

@@ -168,9 +168,14 @@ def disconnect_refusal(user: User) -> str:
     open_count = open_positions(user)
     if open_count:
         noun, them = ("position is", "it") if open_count == 1 else ("positions are", "them")
+        if Account.objects.filter(user=user, role=Role.MASTER).exists():
+            return (
+                f"{open_count} {noun} still open, and without the key NIJA could not sell {them}. Have {them} closed on the "
+                "operator's page, then disconnect."
+            )
         return (
-            f"{open_count} copied {noun} still open, and without the key NIJA could not sell {them} for you. Wait until "
-            f"the master has sold, or sell {them} yourself at Kraken, then disconnect."
+            f"{open_count} copied {noun} still open, and without the key NIJA could not sell {them} for you. Sell or take "
+            f"over {them}, or wait until the master has sold; then disconnect."
         )
     if Order.objects.filter(account__user=user, state__in=order_state.OUTSTANDING).exists():
         return "An order is still on its way to Kraken. Wait until its outcome is known, then disconnect."

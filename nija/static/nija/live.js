@@ -58,6 +58,7 @@ While that fails, the page says since when it is stale and dims its figures.
       if (active.id) focus = "#" + CSS.escape(active.id);
       else if (active.getAttribute("href")) focus = 'a[href="' + CSS.escape(active.getAttribute("href")) + '"]';
       else if (active.dataset.copy) focus = '[data-copy="' + CSS.escape(active.dataset.copy) + '"]';
+      else if (active.tagName === "SUMMARY" && active.parentNode.id) focus = "#" + CSS.escape(active.parentNode.id) + " > summary";
     }
     var scrolled = [];
     old.querySelectorAll(".table-box").forEach(function (box) { scrolled.push(box.scrollLeft); });

@@ -3,13 +3,17 @@
   "use strict";
 
   function copy(button) {
-    var said = button.textContent;
-    function answer(word) {
+    var said = button.textContent, label = button.getAttribute("aria-label");
+    function show(word, name) {
       button.textContent = word;
-      window.setTimeout(function () { button.textContent = said; }, 1500);
+      if (label) button.setAttribute("aria-label", name);
     }
-    if (!navigator.clipboard) { answer("Select it"); return; }
-    navigator.clipboard.writeText(button.dataset.copy).then(function () { answer("Copied"); }, function () { answer("Not allowed"); });
+    function answer(word) {
+      show(word, word);
+      window.setTimeout(function () { show(said, label); }, 1500);
+    }
+    if (!navigator.clipboard) { answer("Copy by hand"); return; }
+    navigator.clipboard.writeText(button.dataset.copy).then(function () { answer("Copied"); }, function () { answer("Copy by hand"); });
   }
 
   function storedTheme() {

@@ -243,12 +243,22 @@ def test_a_key_that_was_used_here_before_starts_above_its_old_nonce(exchange: Ke
 def test_the_key_stays_while_positions_are_open(exchange: KeyExchange) -> None:
     account = _connected(exchange, "f@example.com", "one")
     position = keys.open_position(account)
-    assert "1 copied position is still open" in intake.disconnect(account.user, clock=MovedClock())
+    refusal = intake.disconnect(account.user, clock=MovedClock())
+    assert "1 copied position is still open" in refusal
+    assert "Sell or take over it" in refusal
     assert Credential.objects.filter(status="active").exists()
     position.is_open = False
     position.save()
     assert intake.disconnect(account.user, clock=MovedClock()) == ""
     assert not Credential.objects.filter(status="active").exists()
+
+
+def test_the_master_is_told_who_closes_his_positions(exchange: KeyExchange) -> None:
+    master = _connected(exchange, "m@example.com", "one", role="master")
+    keys.open_position(master)
+    assert intake.disconnect(master.user, clock=MovedClock()).endswith(
+        "Have it closed on the operator's page, then disconnect."
+    )
 
 
 def _info(*, permissions: frozenset[str] = frozenset(keys.PERMISSIONS), iban: str = "AA1") -> ApiKeyInfo:
