@@ -77,7 +77,8 @@ def vault(**_options: Any) -> list[CheckMessage]:
     if settings.NIJA_VAULT_PRIVATE_KEY and settings.NIJA_PROCESS in KEYLESS_PROCESSES:
         found.append(
             Error(
-                f"The {settings.NIJA_PROCESS} process holds NIJA_VAULT_PRIVATE_KEY; only execution, booking and exits may.", id="nija.E004"
+                f"The {settings.NIJA_PROCESS} process holds NIJA_VAULT_PRIVATE_KEY; only execution, booking and exits may.",
+                id="nija.E004",
             )
         )
     return found

@@ -114,7 +114,10 @@ def test_a_process_that_must_not_decrypt_does_not_start_with_the_private_key(pro
     command = ("-m", "nija.worker", "-n", "worker@%h", "-Q", "planning,default", "-c", "1")
     done = _run(*command, environment={**production, "NIJA_PROCESS": "worker"})
     assert done.returncode == 1
-    assert "(nija.E004) The worker process holds NIJA_VAULT_PRIVATE_KEY; only execution, booking and exits may." in done.stderr
+    assert (
+        "(nija.E004) The worker process holds NIJA_VAULT_PRIVATE_KEY; only execution, booking and exits may."
+        in done.stderr
+    )
 
 
 def test_a_strategy_that_does_not_exist_holds_no_worker_up(settings: Settings) -> None:
