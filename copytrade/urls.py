@@ -21,6 +21,7 @@ urlpatterns = [
     path("operator/accounts/<int:account_id>/positions/<str:symbol>/", positions.of_account, name="operator_position"),
     path("operator/strategy/", strategy.page, name="operator_strategy"),
     path("operator/strategy/backtests/<str:name>/", strategy.report, name="operator_backtest"),
+    path("operator/signals/", operator.signals, name="operator_signals"),
     path("operator/signals/<int:signal_id>/", operator.signal, name="operator_signal"),
     path("operator/stop/", stop.platform, name="operator_stop"),
     path("operator/close/", accounts.close_everybody, name="operator_close"),

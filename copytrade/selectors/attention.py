@@ -203,9 +203,8 @@ def open_alerts() -> QuerySet[Event]:
     return alerts().filter(resolved_at__isnull=True)
 
 
-def alerts_page(*, everything: bool, before: int | None) -> tuple[list[Event], int | None]:
-    """One page, newest first, and the id before which the next one begins."""
-    found = alerts() if everything else open_alerts()
+def alerts_page(found: QuerySet[Event], *, before: int | None) -> tuple[list[Event], int | None]:
+    """One page, and the id before which the next one begins."""
     rows = list((found.filter(pk__lt=before) if before is not None else found)[: PAGE + 1])
     return rows[:PAGE], rows[PAGE - 1].pk if len(rows) > PAGE else None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Case, Count, Q, QuerySet, When
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, When
 
 from copytrade.models import CopyOrder
 from copytrade.selectors import attention, copies, follower, outcomes, standing
@@ -22,6 +22,7 @@ from trading.models import (
     Account,
     Candidate,
     Event,
+    Instrument,
     Position,
     Role,
     Schedule,
@@ -37,7 +38,9 @@ SIGNALS = 10
 EVENTS = 8
 ALERTS = 8
 OWED = 10
-FOLLOWERS = 50
+#: Rows of a page of followers or signals, and of a part of an export.
+PAGE = 50
+PART = 500
 MASTER_SCHEDULE = "master-cycle"
 MASTER_POSITIONS_MAX = 8
 _COPIED = frozenset({"filled", "sold", "partly"})
@@ -153,11 +156,32 @@ def _signals() -> QuerySet[Signal]:
     return Signal.objects.filter(account__venue=settings.VENUE).select_related("instrument", "order")
 
 
-def followers_page(*, after: int | None, now: datetime) -> tuple[list[FollowerRow], int | None]:
-    """One page of followers in the order they joined, and the id the next page begins after."""
-    found = list((_followers().filter(pk__gt=after) if after is not None else _followers())[: FOLLOWERS + 1])
-    following = found[FOLLOWERS - 1].pk if len(found) > FOLLOWERS else None
-    return follower_rows(found[:FOLLOWERS], standing.platform(), now=now), following
+def followers(*, state: str = "", search: str = "", now: datetime) -> QuerySet[Account]:
+    """In the order they joined. `state` is a `StandingKey`, `search` a part of an address; empty is everybody."""
+    found = _followers()
+    if search:
+        found = found.filter(user__email__icontains=search)
+    if state:
+        judged = standing.judged(standing.platform(), now=now)
+        found = found.alias(key=standing.active_key()).annotate(standing=judged).filter(standing=state)
+    return found
+
+
+def followers_page(
+    found: QuerySet[Account], *, after: int | None, now: datetime, size: int = PAGE
+) -> tuple[list[FollowerRow], int | None]:
+    """One page, and the id the next one begins after."""
+    rows = list((found.filter(pk__gt=after) if after is not None else found)[: size + 1])
+    following = rows[size - 1].pk if len(rows) > size else None
+    return follower_rows(rows[:size], standing.platform(), now=now), following
+
+
+def each_follower(found: QuerySet[Account], *, now: datetime) -> Iterator[FollowerRow]:
+    rows, following = followers_page(found, after=None, now=now, size=PART)
+    yield from rows
+    while following is not None:
+        rows, following = followers_page(found, after=following, now=now, size=PART)
+        yield from rows
 
 
 def follower_rows(accounts: Collection[Account], everybody: Platform, *, now: datetime) -> list[FollowerRow]:
@@ -212,6 +236,50 @@ def _signal_row(signal: Signal, summary: Summary) -> SignalRow:
         other=counts.total() - copied - counts["reduced"] - counts["skipped"],
         median_lag_s=summary.median_lag_s,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsFilter:
+    """What the reader asked for; empty fields ask for everything."""
+
+    since: datetime | None = None
+    kind: str = ""
+    symbol: str = ""
+
+
+def signals(wanted: SignalsFilter) -> QuerySet[Signal]:
+    """What the master did, newest first."""
+    found = _signals().order_by("-pk")
+    if wanted.since is not None:
+        found = found.filter(executed_at__gte=wanted.since)
+    if wanted.kind:
+        found = found.filter(kind=wanted.kind)
+    if wanted.symbol:
+        found = found.filter(instrument__symbol=wanted.symbol)
+    return found
+
+
+def signals_page(
+    found: QuerySet[Signal], *, before: int | None, size: int = PAGE
+) -> tuple[list[SignalRow], int | None]:
+    """One page, and the id that the next one begins below."""
+    rows = list((found.filter(pk__lt=before) if before is not None else found)[: size + 1])
+    following = rows[size - 1].pk if len(rows) > size else None
+    return signal_rows(rows[:size]), following
+
+
+def each_signal(found: QuerySet[Signal]) -> Iterator[SignalRow]:
+    rows, following = signals_page(found, before=None, size=PART)
+    yield from rows
+    while following is not None:
+        rows, following = signals_page(found, before=following, size=PART)
+        yield from rows
+
+
+def signalled_symbols() -> list[str]:
+    """What the master has traded, for the filter."""
+    traded = Exists(_signals().filter(instrument=OuterRef("pk")))
+    return sorted(Instrument.objects.filter(traded, venue=settings.VENUE).values_list("symbol", flat=True))
 
 
 def signal(signal_id: int) -> SignalRow | None:

@@ -9,6 +9,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from django.db.models import QuerySet
+
 from copytrade.models import CopyOrder, CopyStatus, SkipReason
 from trading.domain import order_state
 from trading.domain.money import CONTEXT
@@ -139,7 +141,7 @@ def read(account: Account, instrument: Instrument, *, wanted_range: str, now: da
     held = position is not None and position.is_open
     master = _masters(account, instrument)
     levels = levels_of(master[1], price) if held and master is not None and master[1] is not None else []
-    fills = _fills(account, instrument, window)
+    fills = list(fills_of(account, instrument, window)[: FILLS_MAX + 1])
     return PositionView(
         account=account,
         instrument=instrument,
@@ -218,12 +220,12 @@ def _share(fraction: str | None) -> Decimal | None:
     return CONTEXT.divide(Decimal(exact.numerator), Decimal(exact.denominator))
 
 
-def _fills(account: Account, instrument: Instrument, window: Window) -> list[Execution]:
-    """Newest first, one more than are shown."""
+def fills_of(account: Account, instrument: Instrument, window: Window) -> QuerySet[Execution]:
+    """Newest first."""
     found = Execution.objects.filter(account=account, instrument=instrument, executed_at__gte=window.since)
     if window.until is not None:
         found = found.filter(executed_at__lte=window.until)
-    return list(found.select_related("order").order_by("-executed_at", "-pk")[: FILLS_MAX + 1])
+    return found.select_related("order", "instrument").order_by("-executed_at", "-pk")
 
 
 def _with_copies(account: Account, fills: Sequence[Execution]) -> list[FillRow]:

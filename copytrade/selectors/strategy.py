@@ -156,6 +156,12 @@ def cycles(asked: Wanted, *, before: int | None) -> tuple[list[CycleRow], int | 
     return [_row(cycle) for cycle in page[:PAGE]], following
 
 
+def candidates(asked: Wanted) -> QuerySet[Candidate]:
+    """What the pages of `cycles` show, one row a pair: newest cycle first, best score first."""
+    found = _candidates(asked).select_related("cycle", "instrument", "order")
+    return found.order_by("-cycle_id", "-score", "pk")
+
+
 def _candidates(asked: Wanted) -> QuerySet[Candidate]:
     found = Candidate.objects.all()
     if asked.pair:

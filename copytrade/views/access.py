@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import update_wrapper
 from typing import Concatenate, ParamSpec
 
@@ -13,6 +14,8 @@ from django.views.decorators.cache import never_cache
 
 from accounts.models import User
 
+#: The spans that lists can be narrowed to.
+HISTORY_RANGES = {"1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
@@ -43,6 +46,17 @@ def operator(view: View[P]) -> View[P]:
 def whole_number(text: str | None) -> int | None:
     """A cursor from the address, or None for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def narrowed(request: HttpRequest, *, cursor: str) -> str:
+    """What a page was narrowed to, as the query of its other pages and of its export."""
+    query = request.GET.copy()
+    query.pop(cursor, None)
+    return query.urlencode()
+
+
+def wants_csv(request: HttpRequest) -> bool:
+    return request.GET.get("format") == "csv"
 
 
 def plain_text(text: str) -> str:

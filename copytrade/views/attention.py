@@ -10,7 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from copytrade.selectors import account as accounts
 from copytrade.selectors import attention
 from copytrade.services import books as checking
-from copytrade.views.access import operator, plain_text, reader, whole_number
+from copytrade.views import exports
+from copytrade.views.access import operator, plain_text, reader, wants_csv, whole_number
 from trading.domain.order_state import OrderState
 from trading.models import Inspection
 from trading.services import alerts as alerting
@@ -30,7 +31,11 @@ def note_of(request: HttpRequest) -> str:
 @require_safe
 def alerts(request: HttpRequest) -> HttpResponse:
     everything = request.GET.get("show") == "all"
-    rows, following = attention.alerts_page(everything=everything, before=whole_number(request.GET.get("before")))
+    found = attention.alerts() if everything else attention.open_alerts()
+    if wants_csv(request):
+        lines = (exports.of_alert(event) for event in found[: exports.ROWS_MAX].iterator(chunk_size=500))
+        return exports.as_csv(lines, columns=exports.ALERT_COLUMNS, name="nija-alerts")
+    rows, following = attention.alerts_page(found, before=whole_number(request.GET.get("before")))
     context = {
         "now": SYSTEM.now(),
         "rows": rows,

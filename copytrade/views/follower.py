@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -13,7 +13,7 @@ from copytrade.selectors import copies, follower
 from copytrade.selectors.copies import CopyRow, HistoryFilter
 from copytrade.selectors.standing import Standing
 from copytrade.views import exports
-from copytrade.views.access import member, plain_text, reader, whole_number
+from copytrade.views.access import HISTORY_RANGES, member, narrowed, plain_text, reader, wants_csv, whole_number
 from trading.models import SignalKind
 from trading.selectors import accounts
 from trading.selectors.equity_curve import Curve
@@ -21,7 +21,6 @@ from trading.services.clock import SYSTEM
 
 #: A client order id with its hyphens.
 ORDER_ID_MAX = 36
-HISTORY_RANGES = {"1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
 
 @member
@@ -76,18 +75,16 @@ def history(request: HttpRequest) -> HttpResponseBase:
     account_id, now = accounts.id_of(reader(request)), SYSTEM.now()
     wanted = _filter(request, now=now)
     found = copies.history(account_id, wanted)
-    if request.GET.get("format") == "csv":
+    if wants_csv(request):
         lines = (exports.of_copy(CopyRow(copy)) for copy in found[: exports.ROWS_MAX].iterator(chunk_size=500))
         return exports.as_csv(lines, columns=exports.COPY_COLUMNS, name="nija-copies")
     rows, following = copies.page(found, before=whole_number(request.GET.get("before")))
-    query = request.GET.copy()
-    query.pop("before", None)
     context = {
         "now": now,
         "rows": rows,
         "following": following,
         "first": "before" not in request.GET,
-        "query": query.urlencode(),
+        "query": narrowed(request, cursor="before"),
         "wanted": wanted,
         "range": request.GET.get("range", "all"),
         "ranges": HISTORY_RANGES,

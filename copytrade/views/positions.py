@@ -16,7 +16,8 @@ from django.views.decorators.http import require_safe
 from copytrade.selectors import position as selectors
 from copytrade.selectors import standing
 from copytrade.selectors.position import PositionView
-from copytrade.views.access import member, operator, reader, whole_number
+from copytrade.views import exports
+from copytrade.views.access import member, operator, reader, wants_csv, whole_number
 from trading.models import Account, Instrument
 from trading.selectors import charts
 from trading.selectors.charts import Window
@@ -84,6 +85,10 @@ def _asked(request: HttpRequest, *, now: datetime) -> Window | None:
 def _page(request: HttpRequest, account: Account, instrument: Instrument) -> HttpResponse:
     user, now = reader(request), SYSTEM.now()
     view = selectors.read(account, instrument, wanted_range=request.GET.get("range", ""), now=now)
+    if wants_csv(request):
+        fills = selectors.fills_of(account, instrument, view.window)[: exports.ROWS_MAX].iterator(chunk_size=500)
+        lines = (exports.of_fill(fill) for fill in fills)
+        return exports.as_csv(lines, columns=exports.FILL_COLUMNS, name=f"nija-fills-{instrument.symbol}")
     ranges = [(name, name) for name in selectors.RANGES]
     if view.trip is not None:
         ranges.insert(0, (selectors.OPENED, "since opened" if view.held is not None else "last position"))

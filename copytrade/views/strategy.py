@@ -9,7 +9,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from copytrade.selectors import strategy as selectors
-from copytrade.views.access import operator, plain_text, whole_number
+from copytrade.views import exports
+from copytrade.views.access import operator, plain_text, wants_csv, whole_number
 from trading.selectors import backtests
 from trading.services.clock import SYSTEM
 
@@ -18,6 +19,10 @@ from trading.services.clock import SYSTEM
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     asked = selectors.wanted(pair=plain_text(request.GET.get("pair", "")), veto=plain_text(request.GET.get("veto", "")))
+    if wants_csv(request):
+        found = selectors.candidates(asked)[: exports.ROWS_MAX].iterator(chunk_size=500)
+        lines = (exports.of_candidate(candidate) for candidate in found)
+        return exports.as_csv(lines, columns=exports.CANDIDATE_COLUMNS, name="nija-cycles")
     rows, following = selectors.cycles(asked, before=whole_number(request.GET.get("before")))
     context = {
         "now": SYSTEM.now(),

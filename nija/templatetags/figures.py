@@ -95,6 +95,12 @@ def _dash(why: str) -> SafeString:
     )
 
 
+@register.filter
+def state_word(key: str) -> str:
+    """The word of a state within a sentence or a choice."""
+    return STATES[key][1].lower()
+
+
 @register.simple_tag
 def money(value: Any, why: str = "") -> SafeString:
     """US dollars; `why` explains the dash when the value is unknown."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 
+from accounts.models import RiskSettings
 from copytrade.models import CopyOrder, CopyStatus
-from copytrade.selectors import copies
+from copytrade.selectors import copies, operator
 from copytrade.selectors.copies import CopyRow
 from tests.copytrade import books
 from tests.copytrade.books import Fleet
 from tests.copytrade.test_pages import as_operator, as_user, read
 from trading.domain.order_state import OrderState
-from trading.models import Account, Order
+from trading.models import Account, Event, Execution, Order, Signal
+from trading.services import alerts
+from trading.services.alerts import Alarm
 
 pytestmark = pytest.mark.django_db
 
@@ -172,3 +176,124 @@ def test_an_address_that_a_spreadsheet_would_run_is_exported_as_text(fleet: Flee
     books.skipped(fleet, bad)
     (line,) = lines(as_operator(), f"/operator/signals/{fleet.buy.pk}/?format=csv")
     assert line["follower"] == "'=cmd|'/c'!a0@example.com"
+
+
+def test_followers_are_narrowed_by_state_and_address_and_exported(fleet: Fleet, ann: Account) -> None:
+    held = books.account(books.user("held@example.com"), cash="50", now=fleet.now)
+    Account.objects.filter(pk=held.pk).update(held_at=fleet.now, held_reason="a fill nobody asked for")
+    RiskSettings.objects.filter(user=books.account(books.user("off@example.com"), now=fleet.now).user).update(
+        state="off"
+    )
+    client = as_operator()
+
+    def found(query: str) -> list[str]:
+        shown = [row.account.user.email for row in client.get(f"/operator/followers/?{query}").context["rows"]]
+        assert [line["follower"] for line in lines(client, f"/operator/followers/?{query}&format=csv")] == shown
+        return shown
+
+    assert found("") == ["ann@example.com", "held@example.com", "off@example.com"]
+    assert found("state=attention") == ["held@example.com"]
+    assert found("state=off") == ["off@example.com"]
+    assert found("search=ANN@") == ["ann@example.com"]
+    assert found("state=off&search=ann@") == []
+    assert found("state=nonsense&search=%00") == found("")
+    assert "No follower matches" in read(client, "/operator/followers/?state=stopped")
+    (line,) = lines(client, "/operator/followers/?state=attention&format=csv")
+    assert (line["state"], line["equity"], line["max_risk"]) == ("attention", "50", "0.100000")
+    assert line["reason"] == "Entries wait for a person to look: a fill nobody asked for."
+    assert as_user(ann).get("/operator/followers/?format=csv").status_code == 403
+
+
+def test_every_follower_and_signal_is_exported_part_by_part(
+    fleet: Fleet, ann: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator, "PART", 1)
+    books.account(books.user("ben@example.com"), now=fleet.now)
+    client = as_operator()
+    followers = [line["follower"] for line in lines(client, "/operator/followers/?format=csv")]
+    assert followers == ["ann@example.com", "ben@example.com"]
+    signals = [int(line["id"]) for line in lines(client, "/operator/signals/?format=csv")]
+    assert signals == sorted((fleet.buy.pk, fleet.sale.pk), reverse=True)
+
+
+def test_paging_keeps_what_followers_and_signals_were_narrowed_to(
+    fleet: Fleet, ann: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books.account(books.user("anna@example.com"), now=fleet.now)
+    for page in (operator.followers_page, operator.signals_page):
+        monkeypatch.setitem(page.__kwdefaults__, "size", 1)
+    client = as_operator()
+    html = client.get("/operator/followers/?search=ann").content.decode()
+    assert f'href="?search=ann&amp;after={ann.pk}"' in html
+    html = client.get("/operator/signals/?range=30d").content.decode()
+    newest = max(fleet.buy.pk, fleet.sale.pk)
+    assert f'href="?range=30d&amp;before={newest}"' in html
+    rest = client.get(f"/operator/signals/?range=30d&before={newest}").context["rows"]
+    assert [row.signal.pk for row in rest] == [min(fleet.buy.pk, fleet.sale.pk)]
+
+
+def test_signals_are_narrowed_by_time_trade_and_symbol_and_exported(fleet: Fleet, ann: Account) -> None:
+    client = as_operator()
+
+    def found(query: str) -> list[int]:
+        shown = [row.signal.pk for row in client.get(f"/operator/signals/?{query}").context["rows"]]
+        assert [int(line["id"]) for line in lines(client, f"/operator/signals/?{query}&format=csv")] == shown
+        return shown
+
+    both = sorted((fleet.buy.pk, fleet.sale.pk), reverse=True)
+    assert found("") == found("range=30d&kind=&symbol=") == found("range=x&kind=x") == both
+    assert found("symbol=BEAM-USD") == [fleet.buy.pk]
+    assert found("kind=entry") == [fleet.buy.pk]
+    assert found("kind=exit") == [fleet.sale.pk]
+    assert found("symbol=NONE-USD") == []
+    Signal.objects.filter(pk=fleet.buy.pk).update(executed_at=fleet.now - timedelta(days=3))
+    assert found("range=1d") == [fleet.sale.pk]
+    assert "No signal matches" in read(client, "/operator/signals/?symbol=NONE-USD")
+    line = next(line for line in lines(client, "/operator/signals/?format=csv") if int(line["id"]) == fleet.buy.pk)
+    assert (line["side"], line["quantity"], line["reduced"], line["copied"]) == ("buy", "3404.8349", "1", "0")
+    assert line["order_id"] == fleet.buy.order.venue_order_id
+    assert as_user(ann).get("/operator/signals/").status_code == 403
+
+
+def test_alerts_cycles_and_fills_are_exported_as_their_pages_show_them(fleet: Fleet, ann: Account) -> None:
+    client = as_operator()
+    alerts.tell({"exit:1:2": Alarm("=BEAM should have been sold", ann.pk)}, now=fleet.now)
+    event = Event.objects.get()
+    (line,) = lines(client, "/operator/alerts/?format=csv")
+    assert (line["state"], line["message"], line["follower"]) == (
+        "open",
+        "'=BEAM should have been sold",
+        "ann@example.com",
+    )
+    Event.objects.filter(pk=event.pk).update(resolved_at=fleet.now, resolved_by="me@example.com", resolution="seen")
+    assert lines(client, "/operator/alerts/?format=csv") == []
+    (line,) = lines(client, "/operator/alerts/?show=all&format=csv")
+    assert (line["state"], line["resolved_by"], line["note"]) == ("seen", "me@example.com", "seen")
+    Event.objects.filter(pk=event.pk).update(ended_at=fleet.now)
+    assert lines(client, "/operator/alerts/?show=all&format=csv")[0]["state"] == "settled"
+
+    shown = client.get("/operator/strategy/").context["cycles"]
+    symbols = [each.candidate.instrument.symbol for row in shown for each in row.candidates]
+    exported = lines(client, "/operator/strategy/?format=csv")
+    assert [line["symbol"] for line in exported] == symbols
+    vetoed = next(line for line in exported if " " in line["vetoes"])
+    assert vetoed["decision"]
+    veto = vetoed["vetoes"].split()[0]
+    assert all(veto in line["vetoes"].split() for line in lines(client, f"/operator/strategy/?veto={veto}&format=csv"))
+
+    order = bought(ann)
+    Execution.objects.create(
+        account=ann, instrument=order.instrument, order=order, trade_id="TAAAAA-BBBBB-CCCCCC", side="buy",
+        quantity="2", price="0.5", notional="1", fee="0.004", executed_at=fleet.now, booked_at=fleet.now,
+    )  # fmt: skip
+    address = f"positions/{order.instrument.symbol}/?range=1d&format=csv"
+    (line,) = lines(as_user(ann), f"/{address}")
+    assert (line["side"], line["quantity"], line["fee"], line["trade_id"]) == (
+        "buy",
+        "2",
+        "0.004",
+        "TAAAAA-BBBBB-CCCCCC",
+    )
+    assert lines(client, f"/operator/accounts/{ann.pk}/{address}") == [line]
+    ben = books.account(books.user("ben@example.com"), now=fleet.now)
+    assert lines(as_user(ben), f"/{address}") == []

@@ -24,7 +24,7 @@ from trading.models import Account, Control, Event, MarketPrice, Order
 pytestmark = pytest.mark.django_db
 
 PAGES = ("/dashboard/", "/history/", "/stop/")
-OPERATOR_PAGES = ("/operator/", "/operator/followers/", "/operator/stop/")
+OPERATOR_PAGES = ("/operator/", "/operator/followers/", "/operator/signals/", "/operator/stop/")
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ def _judge_failure(credential: Credential, error: KrakenError, *, now: datetime)
             now=now,
         )
     elif isinstance(error, CredentialsRefused):
-        _refuse(credential, f"{error.sentence} Nothing was stored. Copy both parts of the key again.", now=now)
+        _refuse(credential, f"{error.sentence} Copy both parts of the key again.", now=now)
     elif isinstance(error, PermissionsUnknown):
         _refuse(credential, _without_permissions(now), now=now)
     elif isinstance(error, NotPlaced) and not isinstance(error, (RateLimited, Unavailable)):
