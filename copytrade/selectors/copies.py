@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
 from copytrade.models import Cap, CopyOrder, CopyStatus, SkipReason
+from copytrade.selectors import wording
 from trading.domain.instrument import Side
 from trading.domain.money import CONTEXT
 from trading.domain.order_state import OrderState
@@ -20,14 +21,6 @@ from trading.models import Instrument, Order, Signal, SignalKind
 PAGE = 50
 #: Cents, for sentences.
 CENT = Decimal("0.01")
-#: What sentences to an account's owner become for operators, in this order.
-_TO_OPERATORS = {
-    "You have ": "The owner has ",
-    " and allow ": " and allows ",
-    "You ": "The owner ",
-    "Your ": "The owner's ",
-    " your ": " the owner's ",
-}
 
 _WAITING = frozenset({SkipReason.WAITING_MIN, SkipReason.DUST})
 _BY_STATE: dict[str, str] = {
@@ -118,9 +111,9 @@ class CopyRow:
     def sentence(self) -> str:
         """Why it came out so, empty when there is nothing to explain."""
         if self.copy.sentence:
-            return self.copy.sentence
+            return wording.ended(self.copy.sentence)
         if self.order is not None and self.order.refusal:
-            return self.order.refusal
+            return wording.ended(self.order.refusal)
         if self.outcome == "reduced":
             return self.cap_sentence
         if self.outcome == "unfilled" and self.side is Side.SELL:
@@ -129,11 +122,7 @@ class CopyRow:
 
     @property
     def to_operators(self) -> str:
-        """The same, speaking of the account's owner instead of to him."""
-        told = self.sentence
-        for to_owner, of_owner in _TO_OPERATORS.items():
-            told = told.replace(to_owner, of_owner)
-        return told
+        return wording.to_operators(self.sentence)
 
     @property
     def capped(self) -> bool:

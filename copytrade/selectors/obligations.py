@@ -217,6 +217,14 @@ _WAITING = {
 }
 
 
+_ENDED = {
+    OrderState.CANCELED: "Kraken cancelled it",
+    OrderState.EXPIRED: "it expired",
+    OrderState.REJECTED: "Kraken refused it",
+    OrderState.NOT_PLACED: "it never reached Kraken",
+}
+
+
 def _why(order: Order | None, *, since: datetime) -> str:
     """Why it is still owed."""
     if order is None:
@@ -225,7 +233,8 @@ def _why(order: Order | None, *, since: datetime) -> str:
         return _WAITING.get(OrderState(order.state), "The sale is planned.")
     if order.filled:
         return "The last sale sold a part." if order.created_at >= since else "No sale was tried since then."
-    return f"The last sale sold nothing: {order.refusal or order.state}. It is tried again."
+    why = order.refusal.rstrip(".") or _ENDED.get(OrderState(order.state), "it was not sent")
+    return f"The last sale sold nothing: {why}. It is tried again."
 
 
 def _fanned_out() -> QuerySet[Signal]:

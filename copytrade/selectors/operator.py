@@ -38,9 +38,11 @@ SIGNALS = 10
 EVENTS = 8
 ALERTS = 8
 OWED = 10
-#: Rows of a page of followers or signals, and of a part of an export.
+#: Followers of a page, and of a part of an export.
 PAGE = 50
 PART = 500
+#: Signals of a page: the copies of each are counted, and there is one of every follower.
+SIGNALS_PAGE = 20
 MASTER_SCHEDULE = "master-cycle"
 MASTER_POSITIONS_MAX = 8
 _COPIED = frozenset({"filled", "sold", "partly"})
@@ -260,7 +262,7 @@ def signals(wanted: SignalsFilter) -> QuerySet[Signal]:
 
 
 def signals_page(
-    found: QuerySet[Signal], *, before: int | None, size: int = PAGE
+    found: QuerySet[Signal], *, before: int | None, size: int = SIGNALS_PAGE
 ) -> tuple[list[SignalRow], int | None]:
     """One page, and the id that the next one begins below."""
     rows = list((found.filter(pk__lt=before) if before is not None else found)[: size + 1])
@@ -269,10 +271,10 @@ def signals_page(
 
 
 def each_signal(found: QuerySet[Signal]) -> Iterator[SignalRow]:
-    rows, following = signals_page(found, before=None, size=PART)
+    rows, following = signals_page(found, before=None)
     yield from rows
     while following is not None:
-        rows, following = signals_page(found, before=following, size=PART)
+        rows, following = signals_page(found, before=following)
         yield from rows
 
 

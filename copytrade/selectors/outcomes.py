@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 #: Outcomes that stay. Of an entry also those by which nothing was bought: it is not tried again.
 SETTLED = frozenset({"filled", "reduced", "partly", "unfilled", "sold", "skipped", "missed"})
 SETTLED_ENTRIES = frozenset({"rejected", "not_placed"})
-KEPT_FOR_S = 86_400
 #: Stands for any quantity that was filled: how much it was changes no outcome.
 SOMETHING = Decimal(1)
 
@@ -72,7 +71,8 @@ def _keep(settled: Collection[tuple[Signal, Summary]]) -> None:
     # Plain values, so that another version of NIJA can read them. Whoever cannot be told counts again.
     plain = {_key(signal): (dict(summary.counts), summary.median_lag_s) for signal, summary in settled}
     with contextlib.suppress(redis.RedisError, OSError):
-        cache.set_many(plain, timeout=KEPT_FOR_S)
+        # As long as the cache likes: these figures never change, and are small.
+        cache.set_many(plain, timeout=None)
 
 
 def _key(signal: Signal) -> str:

@@ -12,17 +12,11 @@ from django.db.models import Case, CharField, FilteredRelation, Q, Value, When
 
 from accounts.models import Credential, RiskSettings, User
 from accounts.models.risk import CopyState
+from copytrade.selectors import wording
 from trading.models import Account, Control, Role
 
 #: A loss limit that lasts longer than this lasts until its owner resumes.
 UNTIL_RESUMED_BEYOND = timedelta(days=3650)
-_TO_OPERATORS = {
-    "Stopped by you": "Stopped by its owner",
-    "your risk settings": "its risk settings",
-    "Your risk settings": "Its risk settings",
-    "until you resume": "until its owner resumes",
-    "reached your limit": "reached its limit",
-}
 
 
 class StandingKey(StrEnum):
@@ -51,10 +45,7 @@ class Standing:
     @property
     def to_operators(self) -> Standing:
         """The same with a reason that speaks of the account's owner instead of to him."""
-        told = self.reason
-        for to_owner, of_owner in _TO_OPERATORS.items():
-            told = told.replace(to_owner, of_owner)
-        return replace(self, reason=told)
+        return replace(self, reason=wording.to_operators(self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +126,9 @@ def judge(
     if risk.stopped_at is not None:
         return Standing(StandingKey.STOPPED, "Stopped by you.", risk.stopped_at, own=True)
     if everybody.stopped_at is not None:
-        why = f": {everybody.reason}." if everybody.reason else "."
-        return Standing(StandingKey.STOPPED, f"The operator stopped entries for everybody{why}", everybody.stopped_at)
+        why = f": {everybody.reason}" if everybody.reason else ""
+        told = wording.ended(f"The operator stopped entries for everybody{why}")
+        return Standing(StandingKey.STOPPED, told, everybody.stopped_at)
     problem = _problem(account, key) or everybody.entries_blocked
     if problem:
         return Standing(StandingKey.ATTENTION, problem, account.held_at)
@@ -156,7 +148,7 @@ def _master(account: Account, risk: RiskSettings, key: Credential, everybody: Pl
 
 def _problem(account: Account, key: Credential) -> str:
     if account.held_at is not None:
-        return f"Entries wait for a person to look: {account.held_reason.rstrip('.')}."
+        return wording.ended(f"Entries wait for a person to look: {account.held_reason}")
     return key.entries_blocked_reason
 
 

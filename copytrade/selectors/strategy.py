@@ -156,9 +156,11 @@ def cycles(asked: Wanted, *, before: int | None) -> tuple[list[CycleRow], int | 
     return [_row(cycle) for cycle in page[:PAGE]], following
 
 
-def candidates(asked: Wanted) -> QuerySet[Candidate]:
-    """What the pages of `cycles` show, one row a pair: newest cycle first, best score first."""
-    found = _candidates(asked).select_related("cycle", "instrument", "order")
+def candidates(asked: Wanted, *, before: int | None) -> QuerySet[Candidate]:
+    """The candidates of the pages from this one on, without their points: newest cycle first, best score first."""
+    found = _candidates(asked).select_related("cycle", "instrument", "order").defer("parts")
+    if before is not None:
+        found = found.filter(cycle_id__lt=before)
     return found.order_by("-cycle_id", "-score", "pk")
 
 

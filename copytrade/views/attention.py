@@ -41,6 +41,7 @@ def alerts(request: HttpRequest) -> HttpResponse:
         "rows": rows,
         "everything": everything,
         "query": "show=all" if everything else "",
+        "export_max": exports.ROWS_MAX,
         "following": following,
         "first": "before" not in request.GET,
     }
@@ -123,7 +124,8 @@ def order(request: HttpRequest, order_id: int) -> HttpResponseBase:
             messages.error(request, "Write the order id that Kraken shows for it.")
             return redirect("operator_order", order_id)
         undecided.ask(found, verdict, txid=txid, actor=reader(request).email, clock=SYSTEM)
-        messages.success(request, "Your decision is being held against Kraken; the answer appears below.")
+        doing = "held against Kraken" if undecided.has_key(found) else "carried out"
+        messages.success(request, f"Your decision is being {doing}; what came of it appears below.")
         return redirect("operator_order", order_id)
     context = {
         "now": SYSTEM.now(),

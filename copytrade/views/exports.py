@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from decimal import Context
+from decimal import Context, Decimal
 from typing import Any
 
 from django.http import HttpResponse
@@ -19,6 +19,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 QUOTIENT = Context(prec=18)
 #: More rows than this are asked for in parts, by time range or filter.
 ROWS_MAX = 10_000
+#: Of each signal there are as many copies to count as followers.
+SIGNALS_MAX = 500
 
 
 class _Line:
@@ -37,7 +39,9 @@ def as_csv(rows: Iterator[Mapping[str, Any]], *, columns: tuple[str, ...], name:
 
 
 def _cell(value: Any) -> Any:
-    """Numbers as they are; a text never as a formula."""
+    """Numbers with all their digits; a text never as a formula."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

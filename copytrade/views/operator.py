@@ -50,6 +50,7 @@ def followers(request: HttpRequest) -> HttpResponse:
         "state": state,
         "search": search,
         "states": FOLLOWER_STATES,
+        "export_max": exports.ROWS_MAX,
         "query": narrowed(request, cursor="after"),
     }
     return render(request, "copytrade/followers.html", context)
@@ -68,7 +69,7 @@ def signals(request: HttpRequest) -> HttpResponse:
     )
     found = selectors.signals(wanted)
     if wants_csv(request):
-        lines = (exports.of_signal(row) for row in islice(selectors.each_signal(found), exports.ROWS_MAX))
+        lines = (exports.of_signal(row) for row in islice(selectors.each_signal(found), exports.SIGNALS_MAX))
         return exports.as_csv(lines, columns=exports.SIGNAL_COLUMNS, name="nija-signals")
     rows, following = selectors.signals_page(found, before=whole_number(asked.get("before")))
     context = {
@@ -80,6 +81,7 @@ def signals(request: HttpRequest) -> HttpResponse:
         "range": asked.get("range", "all"),
         "ranges": HISTORY_RANGES,
         "symbols": selectors.signalled_symbols(),
+        "export_max": exports.SIGNALS_MAX,
         "query": narrowed(request, cursor="before"),
     }
     return render(request, "copytrade/signals.html", context)

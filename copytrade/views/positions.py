@@ -97,6 +97,7 @@ def _page(request: HttpRequest, account: Account, instrument: Instrument) -> Htt
         "view": view,
         "own": account.user_id == user.pk,
         "ranges": ranges,
+        "export_max": exports.ROWS_MAX,
         "candles_url": _candles_url(view),
         "drawn": _drawn(view),
         "has_candles": charts.has_bars(instrument, view.window),

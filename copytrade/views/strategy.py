@@ -19,11 +19,12 @@ from trading.services.clock import SYSTEM
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     asked = selectors.wanted(pair=plain_text(request.GET.get("pair", "")), veto=plain_text(request.GET.get("veto", "")))
+    before = whole_number(request.GET.get("before"))
     if wants_csv(request):
-        found = selectors.candidates(asked)[: exports.ROWS_MAX].iterator(chunk_size=500)
+        found = selectors.candidates(asked, before=before)[: exports.ROWS_MAX].iterator(chunk_size=500)
         lines = (exports.of_candidate(candidate) for candidate in found)
         return exports.as_csv(lines, columns=exports.CANDIDATE_COLUMNS, name="nija-cycles")
-    rows, following = selectors.cycles(asked, before=whole_number(request.GET.get("before")))
+    rows, following = selectors.cycles(asked, before=before)
     context = {
         "now": SYSTEM.now(),
         "view": selectors.view(),
@@ -33,6 +34,8 @@ def page(request: HttpRequest) -> HttpResponse:
         "query": urlencode({name: value for name, value in (("pair", asked.pair), ("veto", asked.veto)) if value}),
         "following": following,
         "first": "before" not in request.GET,
+        "before": before,
+        "export_max": exports.ROWS_MAX,
     }
     return render(request, "copytrade/strategy.html", context)
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from copytrade.selectors import wording
 from trading.domain.money import parse_decimal, plain
 
 register = template.Library()
@@ -93,6 +94,12 @@ def _dash(why: str) -> SafeString:
     return format_html(
         '<span class="unknown" title="{}">{} <span class="why">{}</span></span>', why, "\N{EN DASH}", why
     )
+
+
+@register.filter
+def to_operators(sentence: str) -> str:
+    """What was said to an account's owner, for operators."""
+    return wording.to_operators(sentence)
 
 
 @register.filter

@@ -208,6 +208,7 @@ def test_every_follower_and_signal_is_exported_part_by_part(
     fleet: Fleet, ann: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operator, "PART", 1)
+    monkeypatch.setitem(operator.signals_page.__kwdefaults__, "size", 1)
     books.account(books.user("ben@example.com"), now=fleet.now)
     client = as_operator()
     followers = [line["follower"] for line in lines(client, "/operator/followers/?format=csv")]
@@ -279,7 +280,10 @@ def test_alerts_cycles_and_fills_are_exported_as_their_pages_show_them(fleet: Fl
     vetoed = next(line for line in exported if " " in line["vetoes"])
     assert vetoed["decision"]
     veto = vetoed["vetoes"].split()[0]
-    assert all(veto in line["vetoes"].split() for line in lines(client, f"/operator/strategy/?veto={veto}&format=csv"))
+    told = lines(client, f"/operator/strategy/?veto={veto}&format=csv")
+    assert told
+    assert all(veto in line["vetoes"].split() for line in told)
+    assert lines(client, "/operator/strategy/?before=1&format=csv") == []
 
     order = bought(ann)
     Execution.objects.create(

@@ -216,8 +216,8 @@ def test_the_page_of_an_account_shows_it_whole(fleet: Fleet, ann: Account) -> No
 def test_what_is_told_to_owners_is_told_of_them_to_operators(fleet: Fleet, ann: Account) -> None:
     pages, client = ("/operator/", "/operator/followers/", f"/operator/accounts/{ann.pk}/"), as_operator()
     for change, told in (
-        ({"stopped_at": fleet.now}, "Stopped by its owner"),
-        ({"stopped_at": None, "state": "close_only"}, "Its risk settings say close only"),
+        ({"stopped_at": fleet.now}, "Stopped by the owner"),
+        ({"stopped_at": None, "state": "close_only"}, "The owner's risk settings say close only"),
     ):
         RiskSettings.objects.filter(user=ann.user).update(**change)
         for page in pages:
@@ -266,6 +266,10 @@ def test_without_a_key_the_page_promises_no_look_at_kraken(fleet: Fleet, ann: Ac
     assert looks not in html
     assert "Kraken is not asked, for this account has no key." in html
     assert "taken as never placed without a look at Kraken" in html
+    told = client.post(address, {"verdict": "absent"}, follow=True).content.decode()
+    assert "Your decision is being carried out" in told
+    assert "A decision is being carried out." in told
+    assert "held against Kraken" not in told
 
 
 @pytest.mark.parametrize(("state", "word"), [("acked", "At Kraken"), ("canceled", "Cancelled"), ("ready", "Pending")])

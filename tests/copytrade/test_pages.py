@@ -292,11 +292,18 @@ def test_a_copys_reason_speaks_to_its_owner_and_of_him_to_operators(fleet: Fleet
     full = books.account(books.user("full@example.com"), now=fleet.now)
     copy = books.skipped(fleet, full)
     own, operator = as_user(full), as_operator()
+    for stored, told in (("Stopped: strange prices..", "Stopped: strange prices."), ("Held: a debt", "Held: a debt.")):
+        CopyOrder.objects.filter(pk=copy.pk).update(sentence=stored)
+        text = read(own, f"/copies/{copy.pk}/")
+        assert told in text
+        assert f"{told}." not in text
     for to_owner, of_owner in (
         ("You have 3 positions open and allow 3.", "The owner has 3 positions open and allows 3."),
         ("You stopped copying. Resume to copy the next entry.", "The owner stopped copying."),
         ("Your risk settings do not allow BEAM-USD.", "The owner's risk settings do not allow BEAM-USD."),
         ("No free US dollars are left in your account.", "No free US dollars are left in the owner's account."),
+        ("You had sold your share of this already.", "The owner had sold their share of this already."),
+        ("No Kraken key is connected. Connect one to copy.", "connected. They connect one to copy."),
     ):
         CopyOrder.objects.filter(pk=copy.pk).update(sentence=to_owner)
         assert to_owner in read(own, f"/copies/{copy.pk}/")
@@ -343,7 +350,7 @@ def test_history_is_paged_by_cursor_and_loses_nothing(fleet: Fleet) -> None:
     following = first.context["following"]
     second = client.get(f"/history/?before={following}")
     seen = [row.sentence for page in (first, second) for row in page.context["rows"]]
-    assert seen == [f"n{number:03d}" for number in reversed(range(60))]
+    assert seen == [f"n{number:03d}." for number in reversed(range(60))]
     assert second.context["following"] is None
 
 

@@ -225,7 +225,7 @@ def diagnose_finds_all_well(system: System) -> None:
     for email in (MASTER, ADA, BEN, DORA):
         assert email in printed
     assert "$84.58 free of $84.58" in printed
-    assert "Copying is switched off in its risk settings." in printed
+    assert "Copying is switched off in the owner's risk settings." in printed
     assert not re.search(r"^  (fails|unknown) ", printed, re.MULTILINE)
 
 

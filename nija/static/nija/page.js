@@ -8,9 +8,12 @@
       button.textContent = word;
       if (label) button.setAttribute("aria-label", name);
     }
+    /* A second press while the answer shows must not take it for the button's own word. */
+    if (button.dataset.said) return;
+    button.dataset.said = said;
     function answer(word) {
       show(word, word);
-      window.setTimeout(function () { show(said, label); }, 1500);
+      window.setTimeout(function () { show(said, label); delete button.dataset.said; }, 1500);
     }
     if (!navigator.clipboard) { answer("Copy by hand"); return; }
     navigator.clipboard.writeText(button.dataset.copy).then(function () { answer("Copied"); }, function () { answer("Copy by hand"); });
