@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from django.conf import settings
 from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, When
@@ -34,6 +35,7 @@ from trading.selectors import equity, queues
 from trading.selectors.equity import Worth
 from trading.selectors.queues import Queue
 
+T = TypeVar("T")
 SIGNALS = 10
 EVENTS = 8
 ALERTS = 8
@@ -179,10 +181,15 @@ def followers_page(
 
 
 def each_follower(found: QuerySet[Account], *, now: datetime) -> Iterator[FollowerRow]:
-    rows, following = followers_page(found, after=None, now=now, size=PART)
+    return _each(lambda after: followers_page(found, after=after, now=now, size=PART))
+
+
+def _each(page: Callable[[int | None], tuple[list[T], int | None]]) -> Iterator[T]:
+    """The rows of every page, which is asked for by the cursor that the one before told."""
+    rows, following = page(None)
     yield from rows
     while following is not None:
-        rows, following = followers_page(found, after=following, now=now, size=PART)
+        rows, following = page(following)
         yield from rows
 
 
@@ -271,11 +278,7 @@ def signals_page(
 
 
 def each_signal(found: QuerySet[Signal]) -> Iterator[SignalRow]:
-    rows, following = signals_page(found, before=None)
-    yield from rows
-    while following is not None:
-        rows, following = signals_page(found, before=following)
-        yield from rows
+    return _each(lambda before: signals_page(found, before=before))
 
 
 def signalled_symbols() -> list[str]:

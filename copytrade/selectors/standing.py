@@ -70,7 +70,7 @@ def platform() -> Platform:
     row = Control.objects.filter(pk=Control.SINGLETON).first()
     if row is None:
         return Platform(None, "", "")
-    return Platform(row.stopped_at, row.reason.rstrip(". "), row.changed_by)
+    return Platform(row.stopped_at, row.reason, row.changed_by)
 
 
 def of_user(user: User, *, now: datetime) -> tuple[Account | None, Standing]:

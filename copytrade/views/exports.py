@@ -167,11 +167,7 @@ def of_alert(event: Event) -> dict[str, Any]:
     return {
         "id": event.pk,
         "time": event.at.isoformat(),
-        "state": "open"
-        if event.resolved_at is None
-        else "seen"
-        if event.ended_at is None and event.subject
-        else "settled",
+        "state": _alert_state(event),
         "message": event.message,
         "follower": event.account.user.email if event.account else "",
         "subject": event.subject,
@@ -180,6 +176,13 @@ def of_alert(event: Event) -> dict[str, Any]:
         "resolved_by": event.resolved_by,
         "note": event.resolution,
     }
+
+
+def _alert_state(event: Event) -> str:
+    """`seen` is one whose cause stands after somebody resolved it."""
+    if event.resolved_at is None:
+        return "open"
+    return "seen" if event.ended_at is None and event.subject else "settled"
 
 
 def of_candidate(candidate: Candidate) -> dict[str, Any]:

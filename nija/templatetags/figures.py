@@ -103,6 +103,12 @@ def to_operators(sentence: str) -> str:
 
 
 @register.filter
+def ended(sentence: str) -> str:
+    """A sentence that somebody typed, with one full stop."""
+    return wording.ended(sentence)
+
+
+@register.filter
 def state_word(key: str) -> str:
     """The word of a state within a sentence or a choice."""
     return STATES[key][1].lower()
